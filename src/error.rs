@@ -1,0 +1,228 @@
+//! One error type: what was being done, to which object, and the errno, as one line.
+//!
+//! An error is a chain of words, outermost first, with an optional errno at its end. It is printed once,
+//! by `main`, and can cross the init socket as bytes, so that the line which a user sees is the one the
+//! process that failed has written.
+
+use std::borrow::Cow;
+use std::fmt;
+
+pub use nix::errno::Errno;
+
+/// `Result` with tare's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What sort of failure this is; decides exit codes and who is asked to act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// A system call or the environment failed.
+    System = 0,
+    /// The command line is wrong.
+    Usage = 1,
+    /// config.json (or another document of the user's) is wrong.
+    Config = 2,
+    /// No such container.
+    NotFound = 3,
+    /// The container is there already.
+    Exists = 4,
+    /// The container is in the wrong state for this operation.
+    State = 5,
+    /// The kernel or this build lacks what is asked for.
+    Unsupported = 6,
+}
+
+impl Kind {
+    fn from_byte(byte: u8) -> Kind {
+        match byte {
+            1 => Kind::Usage,
+            2 => Kind::Config,
+            3 => Kind::NotFound,
+            4 => Kind::Exists,
+            5 => Kind::State,
+            6 => Kind::Unsupported,
+            _ => Kind::System,
+        }
+    }
+}
+
+/// A failure, with the whole chain of what was being done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    kind: Kind,
+    /// Innermost first: `context` appends, which is cheap; `Display` walks backwards.
+    chain: Vec<Cow<'static, str>>,
+    errno: Option<Errno>,
+}
+
+impl Error {
+    /// An error that no system call reported.
+    pub fn new(kind: Kind, what: impl Into<Cow<'static, str>>) -> Error {
+        Error { kind, chain: vec![what.into()], errno: None }
+    }
+
+    /// A failed system call: `what` names the act and its object.
+    pub fn os(errno: Errno, what: impl Into<Cow<'static, str>>) -> Error {
+        Error { kind: Kind::System, chain: vec![what.into()], errno: Some(errno) }
+    }
+
+    /// Puts `what` in front of the chain: what was being done when this happened.
+    #[must_use]
+    pub fn context(mut self, what: impl Into<Cow<'static, str>>) -> Error {
+        self.chain.push(what.into());
+        self
+    }
+
+    /// The same error as another kind.
+    #[must_use]
+    pub fn with_kind(mut self, kind: Kind) -> Error {
+        self.kind = kind;
+        self
+    }
+
+    /// The sort of failure.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The errno at the end of the chain, if a system call failed.
+    pub fn errno(&self) -> Option<Errno> {
+        self.errno
+    }
+
+    /// The bytes that carry this error over the init socket: kind, errno, then the chain, NUL between.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![self.kind as u8];
+        bytes.extend_from_slice(&self.errno.map_or(0, |e| e as i32).to_le_bytes());
+        bytes.extend_from_slice(self.chain.join("\0").as_bytes());
+        bytes
+    }
+
+    /// The reverse of [`Error::encode`]. Never fails: a message cut short is still the best there is.
+    pub fn decode(bytes: &[u8]) -> Error {
+        let kind = Kind::from_byte(bytes.first().copied().unwrap_or(0));
+        let errno = match bytes.get(1..5) {
+            Some(&[a, b, c, d]) => i32::from_le_bytes([a, b, c, d]),
+            _ => 0,
+        };
+        let words = String::from_utf8_lossy(bytes.get(5..).unwrap_or_default()).into_owned();
+        let chain = words.split('\0').map(|word| Cow::Owned(word.to_owned())).collect();
+        Error { kind, chain, errno: (errno != 0).then(|| Errno::from_raw(errno)) }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, word) in self.chain.iter().rev().enumerate() {
+            if i > 0 {
+                f.write_str(": ")?;
+            }
+            f.write_str(word)?;
+        }
+        match self.errno {
+            Some(errno) => write!(f, ": {}", errno_text(errno)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// The errno as Go prints it. Engines compare these texts, case-sensitively (peers: docker/cli, CRI-O).
+pub fn errno_text(errno: Errno) -> Cow<'static, str> {
+    match errno {
+        Errno::EIO => "input/output error".into(),
+        Errno::UnknownErrno => "unknown error".into(),
+        other => other.desc().to_lowercase().into(),
+    }
+}
+
+/// Adds what was being done to an error that has a chain already, or to a bare errno.
+pub trait Context<T> {
+    /// Puts `what` in front of the chain.
+    fn context(self, what: impl Into<Cow<'static, str>>) -> Result<T>;
+    /// The same, built only when there is an error.
+    fn with_context<S: Into<Cow<'static, str>>>(self, what: impl FnOnce() -> S) -> Result<T>;
+}
+
+impl<T> Context<T> for Result<T, Error> {
+    fn context(self, what: impl Into<Cow<'static, str>>) -> Result<T> {
+        self.map_err(|e| e.context(what))
+    }
+    fn with_context<S: Into<Cow<'static, str>>>(self, what: impl FnOnce() -> S) -> Result<T> {
+        self.map_err(|e| e.context(what()))
+    }
+}
+
+impl<T> Context<T> for Result<T, Errno> {
+    fn context(self, what: impl Into<Cow<'static, str>>) -> Result<T> {
+        self.map_err(|e| Error::os(e, what))
+    }
+    fn with_context<S: Into<Cow<'static, str>>>(self, what: impl FnOnce() -> S) -> Result<T> {
+        self.map_err(|e| Error::os(e, what()))
+    }
+}
+
+impl<T> Context<T> for Result<T, rustix::io::Errno> {
+    fn context(self, what: impl Into<Cow<'static, str>>) -> Result<T> {
+        self.map_err(|e| Error::os(Errno::from_raw(e.raw_os_error()), what))
+    }
+    fn with_context<S: Into<Cow<'static, str>>>(self, what: impl FnOnce() -> S) -> Result<T> {
+        self.map_err(|e| Error::os(Errno::from_raw(e.raw_os_error()), what()))
+    }
+}
+
+impl<T> Context<T> for std::io::Result<T> {
+    fn context(self, what: impl Into<Cow<'static, str>>) -> Result<T> {
+        self.map_err(|e| from_io(&e, what.into()))
+    }
+    fn with_context<S: Into<Cow<'static, str>>>(self, what: impl FnOnce() -> S) -> Result<T> {
+        self.map_err(|e| from_io(&e, what().into()))
+    }
+}
+
+fn from_io(error: &std::io::Error, what: Cow<'static, str>) -> Error {
+    match error.raw_os_error() {
+        Some(code) => Error::os(Errno::from_raw(code), what),
+        None => Error::new(Kind::System, error.to_string()).context(what),
+    }
+}
+
+/// `Err(Error)` of kind [`Kind::System`] with a formatted message.
+#[macro_export]
+macro_rules! bail {
+    ($kind:ident, $($arg:tt)*) => {
+        return Err($crate::error::Error::new($crate::error::Kind::$kind, format!($($arg)*)))
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_outermost_first_errno_last_in_lower_case() {
+        let e = Error::os(Errno::ENOENT, "open source /srv/x").context("mounts[3] (/data)").context("create");
+        assert_eq!(e.to_string(), "create: mounts[3] (/data): open source /srv/x: no such file or directory");
+    }
+
+    #[test]
+    fn crosses_the_socket_unchanged() {
+        for e in [
+            Error::os(Errno::EPERM, "mount").context("a").context("b"),
+            Error::new(Kind::Config, "process.cwd: missing"),
+            Error::new(Kind::State, ""),
+        ] {
+            assert_eq!(Error::decode(&e.encode()), e);
+        }
+    }
+
+    #[test]
+    fn a_message_cut_short_is_still_an_error() {
+        let bytes = Error::os(Errno::EPERM, "mount").encode();
+        for n in 0..bytes.len() {
+            let _ = Error::decode(&bytes[..n]).to_string();
+        }
+        assert_eq!(Error::decode(&bytes[..7]).errno(), Some(Errno::EPERM));
+    }
+}
