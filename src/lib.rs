@@ -5,6 +5,10 @@
 
 #![cfg_attr(not(test), deny(unsafe_code))]
 
+pub mod clock;
 pub mod error;
+pub mod host;
+pub mod log;
+pub mod path;
 #[allow(unsafe_code)]
 pub mod sys;

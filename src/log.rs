@@ -1,0 +1,210 @@
+//! Where messages go.
+//!
+//! Engines read the log file after a failed call: containerd takes the last JSON object of level `error`, Podman
+//! unmarshals the whole file as one object. So a failing call writes exactly one line there, its error, and
+//! warnings go to stderr only. Below the level that `--debug` asks for nothing is promised to anybody.
+//!
+//! Used by the process that was called, never by its children: what fails there comes back over the socket.
+
+use crate::clock;
+use crate::error::{Context, Error, Result};
+use rustix::fs::{Mode, OFlags};
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::OnceLock;
+
+/// The shape of a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// `time="…" level=error msg="…"`
+    #[default]
+    Text,
+    /// `{"level":"error","msg":"…","time":"…"}`
+    Json,
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// The call failed.
+    Error,
+    /// It goes on, but somebody should know.
+    #[default]
+    Warning,
+    /// What is being done.
+    Info,
+    /// How it is being done.
+    Debug,
+}
+
+impl Level {
+    /// The level of this name, as `--log-level` takes it.
+    pub fn parse(name: &str) -> Option<Level> {
+        Some(match name {
+            "error" => Level::Error,
+            "warning" | "warn" => Level::Warning,
+            "info" => Level::Info,
+            "debug" | "trace" => Level::Debug,
+            _ => return None,
+        })
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Level::Error => "error",
+            Level::Warning => "warning",
+            Level::Info => "info",
+            Level::Debug => "debug",
+        }
+    }
+}
+
+struct Log {
+    file: Option<OwnedFd>,
+    format: Format,
+    level: Level,
+}
+
+static LOG: OnceLock<Log> = OnceLock::new();
+static DEFAULT: Log = Log { file: None, format: Format::Text, level: Level::Warning };
+
+fn log() -> &'static Log {
+    LOG.get().unwrap_or(&DEFAULT)
+}
+
+/// Sets the sinks up, once; until then messages go to stderr as text. If the file cannot be opened the other
+/// settings hold nevertheless, so that this error itself is printed in the right shape.
+pub fn init(file: Option<&Path>, format: Format, level: Level) -> Result<()> {
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let opened = file.map(|path| {
+        rustix::fs::open(path, flags, Mode::from_raw_mode(0o644))
+            .with_context(|| format!("open log file {}", path.display()))
+    });
+    let (file, outcome) = match opened {
+        None => (None, Ok(())),
+        Some(Ok(fd)) => (Some(fd), Ok(())),
+        Some(Err(error)) => (None, Err(error)),
+    };
+    // Only main calls this, and only once; a second call would have no effect.
+    let _ = LOG.set(Log { file, format, level });
+    outcome
+}
+
+/// Reports why the call failed: one line in the log, if that is a file, and the plain text on stderr, for people and for
+/// callers that look there for words they know, with their quotes unescaped.
+pub fn fatal(error: &Error) {
+    let log = log();
+    let text = error.to_string();
+    let entry = || line(log.format, Level::Error, &text, &clock::now());
+    match (&log.file, log.format) {
+        (None, Format::Json) => return write(rustix::stdio::stderr(), &entry()),
+        (None, Format::Text) => {}
+        (Some(file), _) => write(file.as_fd(), &entry()),
+    }
+    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    write(rustix::stdio::stderr(), &format!("{plain}\n"));
+}
+
+/// A warning, on stderr.
+pub fn warn(message: &str) {
+    if log().level >= Level::Warning {
+        write(rustix::stdio::stderr(), &line(log().format, Level::Warning, message, &clock::now()));
+    }
+}
+
+/// What is being done, in the log; built only when somebody asked to see it.
+pub fn info(message: impl FnOnce() -> String) {
+    verbose(Level::Info, message);
+}
+
+/// How it is being done, in the log; built only when somebody asked to see it.
+pub fn debug(message: impl FnOnce() -> String) {
+    verbose(Level::Debug, message);
+}
+
+fn verbose(level: Level, message: impl FnOnce() -> String) {
+    let log = log();
+    if log.level >= level {
+        let to = log.file.as_ref().map_or(rustix::stdio::stderr(), |file| file.as_fd());
+        write(to, &line(log.format, level, &message(), &clock::now()));
+    }
+}
+
+/// One write, so that lines of several processes never mix. Nobody can be told when it fails.
+fn write(to: BorrowedFd<'_>, text: &str) {
+    let _ = rustix::io::write(to, text.as_bytes());
+}
+
+fn line(format: Format, level: Level, message: &str, time: &str) -> String {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        level: &'a str,
+        msg: &'a str,
+        time: &'a str,
+    }
+    let mut text = match format {
+        Format::Json => {
+            serde_json::to_string(&Line { level: level.name(), msg: message, time }).unwrap_or_default()
+        }
+        Format::Text => format!("time=\"{time}\" level={} msg={}", level.name(), quoted(message)),
+    };
+    text.push('\n');
+    text
+}
+
+/// In double quotes, on one line.
+fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c.is_control() => {
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T: &str = "2026-01-02T03:04:05Z";
+
+    #[test]
+    fn json_is_one_compact_object_on_one_line() {
+        let text = line(Format::Json, Level::Error, "a \"b\"\nc", T);
+        assert_eq!(
+            text,
+            "{\"level\":\"error\",\"msg\":\"a \\\"b\\\"\\nc\",\"time\":\"2026-01-02T03:04:05Z\"}\n"
+        );
+    }
+
+    #[test]
+    fn text_is_one_line_whatever_the_message() {
+        let text = line(Format::Text, Level::Warning, "exec: \"x\\y\"\n\u{1b}[31m", T);
+        assert_eq!(
+            text,
+            "time=\"2026-01-02T03:04:05Z\" level=warning msg=\"exec: \\\"x\\\\y\\\"\\n\\u001b[31m\"\n"
+        );
+    }
+
+    #[test]
+    fn levels_have_an_order() {
+        assert!(Level::Error < Level::Warning && Level::Warning < Level::Info && Level::Info < Level::Debug);
+        for level in [Level::Error, Level::Warning, Level::Info, Level::Debug] {
+            assert_eq!(Level::parse(level.name()), Some(level));
+        }
+        assert_eq!(Level::parse("loud"), None);
+    }
+}
