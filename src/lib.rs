@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), deny(unsafe_code))]
 
 pub mod clock;
+pub mod config;
 pub mod error;
 pub mod host;
 pub mod log;
