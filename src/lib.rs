@@ -11,5 +11,6 @@ pub mod error;
 pub mod host;
 pub mod log;
 pub mod path;
+pub mod seccomp;
 #[allow(unsafe_code)]
 pub mod sys;
