@@ -11,6 +11,7 @@ pub mod error;
 pub mod host;
 pub mod log;
 pub mod path;
+pub mod plan;
 pub mod seccomp;
 #[allow(unsafe_code)]
 pub mod sys;
