@@ -5,6 +5,7 @@
 
 #![cfg_attr(not(test), deny(unsafe_code))]
 
+pub mod cgroup;
 pub mod clock;
 pub mod config;
 pub mod error;

@@ -1,0 +1,173 @@
+//! Making the cgroup, and unmaking it when the rest of the creation fails.
+
+use super::dir::Dir;
+use super::layout::Layout;
+use super::{Group, Manager, V1, V2};
+use crate::error::{Errno, Error, Kind, Result};
+use crate::plan::cgroup::CgroupPlan;
+
+/// Directories made by this call, parents first; dropping removes them, the last one first.
+#[derive(Default)]
+pub(super) struct Made(Vec<Dir>);
+
+impl Made {
+    fn keep(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for dir in self.0.iter().rev() {
+            // Somebody else may have put a cgroup into a parent meanwhile: then it stays.
+            let _ = dir.rmdir();
+        }
+    }
+}
+
+impl Manager {
+    /// The cgroup `plan` describes, before it is made: what is recorded first, so that one who is killed while making
+    /// it leaves nothing that cannot be found.
+    ///
+    /// # Errors
+    /// The runtime's own cgroup, below which it is to be, cannot be read.
+    pub fn planned(layout: &Layout, plan: &CgroupPlan) -> Result<Manager> {
+        let unified =
+            layout.unified.as_ref().map(|hierarchy| layout.dir(hierarchy, &plan.place)).transpose()?;
+        let mut groups = Vec::with_capacity(layout.v1.len());
+        for hierarchy in &layout.v1 {
+            let dir = layout.dir(hierarchy, &plan.place)?;
+            groups.push(Group { names: hierarchy.names.clone(), dir });
+        }
+        Ok(match unified {
+            Some(dir) if layout.is_v2() => Manager::V2(V2 { dir }),
+            unified => Manager::V1(V1 { groups, unified }),
+        })
+    }
+
+    /// Makes the cgroup `plan` describes in every hierarchy, with its parents, and writes all limits and
+    /// the device policy. On failure everything made is removed again.
+    ///
+    /// # Errors
+    /// The cgroup is there and has processes or is frozen; a limit has no controller or is refused; no
+    /// permission ([`Error::errno`] tells, for callers that may go on without a cgroup).
+    pub fn create(layout: &Layout, plan: &CgroupPlan) -> Result<Manager> {
+        let manager = Manager::planned(layout, plan)?;
+        let mut made = Made::default();
+        let mut fresh = true;
+        if let (Some(dir), Some(hierarchy)) = (manager.unified(), &layout.unified) {
+            fresh = make(dir, &layout.mount_point(hierarchy), &mut made)?;
+            if !fresh {
+                check_unused(dir)?;
+            }
+        }
+        let mut fresh_devices = fresh;
+        for (group, hierarchy) in manager.groups().iter().zip(&layout.v1) {
+            let first = made.0.len();
+            let new = make(&group.dir, &layout.mount_point(hierarchy), &mut made)?;
+            if !new {
+                check_unused_v1(&group.dir, hierarchy.has("freezer"))?;
+            }
+            if hierarchy.has("cpuset") {
+                // Parents first: what a cpuset may use must be a part of what its parent may use.
+                let parents = made.0.len() - usize::from(new);
+                made.0[first..parents].iter().try_for_each(inherit_cpuset)?;
+            }
+            if hierarchy.has("devices") {
+                fresh_devices = new;
+            }
+        }
+        manager.write_limits(plan)?;
+        if let Some(cpuset) = manager.v1("cpuset") {
+            inherit_cpuset(cpuset)?;
+        }
+        manager.set_devices(&plan.devices, fresh_devices)?;
+        made.keep();
+        Ok(manager)
+    }
+}
+
+/// Makes a directory and what is missing above it, below the mount point. False when it was there already.
+fn make(dir: &Dir, mount_point: &str, made: &mut Made) -> Result<bool> {
+    let result = match dir.mkdir() {
+        Err(Errno::ENOENT) => {
+            match dir.parent() {
+                Some(parent) if parent.path.len() > mount_point.len() => make(&parent, mount_point, made)?,
+                _ => return Err(Error::os(Errno::ENOENT, format!("create cgroup {}", dir.path))),
+            };
+            dir.mkdir()
+        }
+        other => other,
+    };
+    match result {
+        Ok(()) => {
+            made.0.push(dir.clone());
+            Ok(true)
+        }
+        Err(Errno::EEXIST) => Ok(false),
+        Err(errno) => Err(denied(errno, format!("create cgroup {}", dir.path))),
+    }
+}
+
+/// Says what lack of permission means here.
+pub(super) fn denied(errno: Errno, what: String) -> Error {
+    match errno {
+        Errno::EACCES | Errno::EPERM => {
+            Error::os(errno, what).context("no permission: the cgroup is not delegated to this user")
+        }
+        Errno::EROFS => Error::os(errno, what).context("the cgroup file system is mounted read-only"),
+        _ => Error::os(errno, what),
+    }
+}
+
+fn in_use(dir: &Dir) -> Result<()> {
+    let mut pids = Vec::new();
+    dir.pids(&mut pids)?;
+    if pids.is_empty() {
+        return Ok(());
+    }
+    // The first words are runc's, which people and scripts look for.
+    let what = format!("container's cgroup is not empty: {} process(es) found", pids.len());
+    Err(Error::new(Kind::State, format!("{what} in {}", dir.path)))
+}
+
+fn frozen(dir: &Dir) -> Error {
+    Error::new(Kind::State, format!("container's cgroup unexpectedly frozen: {}", dir.path))
+}
+
+/// A cgroup that was there before us must have no processes and not be frozen: they would be limited, and
+/// killed, with the container, or it would never start.
+fn check_unused(dir: &Dir) -> Result<()> {
+    let events =
+        dir.read("cgroup.events").map_err(|e| Error::os(e, format!("read {}/cgroup.events", dir.path)))?;
+    if super::dir::value_of(&events, "populated") != Some(0) {
+        in_use(dir)?;
+    }
+    match super::dir::value_of(&events, "frozen") {
+        Some(1) => Err(frozen(dir)),
+        _ => Ok(()),
+    }
+}
+
+fn check_unused_v1(dir: &Dir, freezer: bool) -> Result<()> {
+    in_use(dir)?;
+    if freezer && dir.read("freezer.state").is_ok_and(|state| state.trim() != "THAWED") {
+        return Err(frozen(dir));
+    }
+    Ok(())
+}
+
+/// A new v1 cpuset is empty and lets nobody in, unless its parent has `cgroup.clone_children`: fill it with
+/// what the parent may use.
+fn inherit_cpuset(dir: &Dir) -> Result<()> {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let failed = |errno| Error::os(errno, format!("inherit {}/{file}", dir.path));
+        if !dir.read(file).map_err(failed)?.trim().is_empty() {
+            continue;
+        }
+        let Some(parent) = dir.parent() else { continue };
+        let value = parent.read(file).map_err(failed)?;
+        dir.write(file, value.trim()).map_err(failed)?;
+    }
+    Ok(())
+}

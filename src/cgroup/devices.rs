@@ -1,0 +1,90 @@
+//! Putting the device policy in force: lines for the v1 controller, an eBPF program for v2.
+
+use super::Manager;
+use super::create::denied;
+use super::dir::{Dir, write_all};
+use crate::error::{Errno, Error, Kind, Result};
+use crate::plan::cgroup::{Devices, compile};
+use crate::sys::bpf;
+use rustix::fs::OFlags;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Tells our programs from systemd's and others'.
+const NAME: &CStr = c"tare_devices";
+
+impl Manager {
+    /// Puts the policy in force. `fresh`: nobody has used the cgroup before.
+    pub(super) fn set_devices(&self, devices: &Devices, fresh: bool) -> Result<()> {
+        if fresh && devices.allows_all() {
+            return Ok(());
+        }
+        let result = match (self.v1("devices"), self.unified()) {
+            (Some(dir), _) => write_lines(dir, devices),
+            (None, Some(dir)) => install(dir, devices, fresh),
+            (None, None) if matches!(self, Manager::None) => Ok(()),
+            (None, None) => Err(Error::new(Kind::Unsupported, "there is no hierarchy to control devices in")),
+        };
+        match result.map_err(|error| error.context("linux.resources.devices")) {
+            // There neither can be set, and neither is needed: mknod and the host's devices are out of reach.
+            Err(error) if error.errno() == Some(Errno::EPERM) && in_user_namespace() => Ok(()),
+            result => result,
+        }
+    }
+}
+
+fn write_lines(dir: &Dir, devices: &Devices) -> Result<()> {
+    let mut files: [Option<OwnedFd>; 2] = [None, None];
+    for (allow, line) in devices.v1_lines()? {
+        let name = ["devices.deny", "devices.allow"][usize::from(allow)];
+        let slot = &mut files[usize::from(allow)];
+        let result = match slot {
+            Some(fd) => write_all(fd, &line),
+            None => dir.open(name, OFlags::WRONLY).and_then(|fd| write_all(slot.insert(fd), &line)),
+        };
+        result.map_err(|errno| denied(errno, format!("write {line:?} to {}/{name}", dir.path)))?;
+    }
+    Ok(())
+}
+
+/// Attaches the program. In a cgroup that was there before, a program of ours that a former container has
+/// left is replaced, in one step; programs of others stay, and all have to agree.
+fn install(dir: &Dir, devices: &Devices, fresh: bool) -> Result<()> {
+    let failed = |what: &str| {
+        let what = format!("{what} {}", dir.path);
+        move |errno| Error::os(errno, what)
+    };
+    let group = dir.open_self().map_err(failed("open cgroup"))?;
+    let program = match compile(devices)? {
+        Some(words) => Some(
+            bpf::load_device_program(&words, NAME)
+                .map_err(|errno| Error::os(errno, "load the device program"))?,
+        ),
+        None => None,
+    };
+    let mut ours = Vec::new();
+    if !fresh {
+        for id in bpf::device_programs(group.as_fd()).map_err(failed("list the device programs of"))? {
+            let Ok(old) = bpf::program_by_id(id) else { continue };
+            if bpf::program_name(old.as_fd()).is_ok_and(|name| name == NAME.to_bytes()) {
+                ours.push(old);
+            }
+        }
+    }
+    if let Some(program) = program {
+        let old = ours.pop();
+        bpf::attach_device_program(group.as_fd(), program.as_fd(), old.as_ref().map(AsFd::as_fd))
+            .map_err(failed("attach the device program to"))?;
+    }
+    for old in ours {
+        bpf::detach_device_program(group.as_fd(), old.as_fd())
+            .map_err(failed("detach an old device program from"))?;
+    }
+    Ok(())
+}
+
+/// Asked only after an `EPERM`.
+fn in_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    !map.is_empty() && !map.split_whitespace().eq(["0", "0", "4294967295"])
+}

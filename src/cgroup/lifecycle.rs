@@ -1,0 +1,318 @@
+//! A cgroup with processes in it: list, freeze, kill, wait, and remove it at last.
+
+use super::Manager;
+use super::dir::{Dir, read_all, value_of};
+use crate::error::{Context, Errno, Error, Kind, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+/// How long the freezer may take: a process in a system call that cannot be interrupted is not frozen.
+const FREEZE: Duration = Duration::from_secs(10);
+/// How long removal waits for the last process to go.
+const DELETE: Duration = Duration::from_secs(10);
+
+impl Manager {
+    /// The processes in the cgroup and below it, in no order.
+    ///
+    /// # Errors
+    /// Reading fails for another reason than that the cgroup is gone.
+    pub fn pids(&self) -> Result<Vec<i32>> {
+        let mut pids = Vec::new();
+        // All hierarchies have the same processes; a payload can make cgroups of its own in some only.
+        let v1 = ["devices", "freezer", "pids"].iter().find_map(|name| self.v1(name));
+        if let Some(dir) = self.unified().or(v1).or_else(|| self.dirs().next()) {
+            dir.pids(&mut pids)?;
+        }
+        Ok(pids)
+    }
+
+    /// Sends a signal to every process in the cgroup, frozen ones too. SIGKILL leaves none behind, even
+    /// while they fork.
+    ///
+    /// # Errors
+    /// The cgroup cannot be read or written.
+    pub fn kill(&self, signal: i32) -> Result<()> {
+        if signal == libc::SIGKILL
+            && let Some(dir) = self.unified()
+        {
+            match dir.write("cgroup.kill", "1") {
+                // A process frozen by v1 dies only when thawed.
+                Ok(()) => return self.thaw_v1(),
+                Err(Errno::ENODEV) => return Ok(()),
+                // Before Linux 5.14, or gone.
+                Err(Errno::ENOENT) => {}
+                Err(e) => return Err(Error::os(e, format!("write \"1\" to {}/cgroup.kill", dir.path))),
+            }
+        }
+        let was_frozen = self.is_frozen()?;
+        // Frozen they can neither fork away nor be replaced by another process of the same number.
+        let frozen = was_frozen || self.freeze().is_ok();
+        for round in 0..16 {
+            let pids = self.pids()?;
+            for pid in &pids {
+                send(*pid, signal)?;
+            }
+            // Without a freezer, look again for those forked meanwhile.
+            if frozen || signal != libc::SIGKILL || pids.is_empty() || round == 15 {
+                break;
+            }
+        }
+        if frozen && (!was_frozen || signal == libc::SIGKILL) {
+            self.thaw()?;
+        }
+        Ok(())
+    }
+
+    /// Stops every process in the cgroup, and returns when all have stopped.
+    ///
+    /// # Errors
+    /// There is no freezer ([`Kind::Unsupported`]), or not all stopped in ten seconds; then they go on.
+    pub fn freeze(&self) -> Result<()> {
+        if let Some(dir) = self.unified() {
+            let result = self.freeze_v2(dir);
+            // A v2 hierarchy before Linux 5.2 has no freezer, but v1 may.
+            if !matches!(&result, Err(e) if e.errno() == Some(Errno::ENOENT)) || self.v1("freezer").is_none()
+            {
+                return result;
+            }
+        }
+        match self.v1("freezer") {
+            Some(dir) => freeze_v1(dir),
+            None => Err(Error::new(Kind::Unsupported, "cannot freeze: the container has no freezer cgroup")),
+        }
+    }
+
+    fn freeze_v2(&self, dir: &Dir) -> Result<()> {
+        let failed = |errno| Error::os(errno, format!("freeze cgroup {}", dir.path));
+        dir.write("cgroup.freeze", "1").map_err(failed)?;
+        if wait_for(dir, "frozen", 1, Instant::now() + FREEZE).map_err(failed)? {
+            return Ok(());
+        }
+        dir.write("cgroup.freeze", "0").map_err(failed)?;
+        Err(failed(Errno::ETIMEDOUT))
+    }
+
+    /// Lets the processes go on. Nothing happens when they are not frozen.
+    ///
+    /// # Errors
+    /// The freezer cannot be written.
+    pub fn thaw(&self) -> Result<()> {
+        if let Some(dir) = self.unified() {
+            match dir.write("cgroup.freeze", "0") {
+                Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => {}
+                Err(errno) => return Err(Error::os(errno, format!("thaw cgroup {}", dir.path))),
+            }
+        }
+        self.thaw_v1()
+    }
+
+    fn thaw_v1(&self) -> Result<()> {
+        let Some(dir) = self.v1("freezer") else { return Ok(()) };
+        match dir.write("freezer.state", "THAWED") {
+            Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => Ok(()),
+            Err(errno) => Err(Error::os(errno, format!("thaw cgroup {}", dir.path))),
+        }
+    }
+
+    /// Whether the processes are stopped, by whichever freezer. A cgroup that is gone is not frozen.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub fn is_frozen(&self) -> Result<bool> {
+        let gone = |result: Result<bool, Errno>, dir: &Dir| match result {
+            Err(Errno::ENOENT | Errno::ENODEV) => Ok(false),
+            other => other.with_context(|| format!("read the freezer of {}", dir.path)),
+        };
+        if let Some(dir) = self.unified()
+            && gone(dir.value("cgroup.events", "frozen").map(|value| value == Some(1)), dir)?
+        {
+            return Ok(true);
+        }
+        match self.v1("freezer") {
+            Some(dir) => gone(dir.read("freezer.state").map(|state| state.trim() == "FROZEN"), dir),
+            None => Ok(false),
+        }
+    }
+
+    /// Waits until no process is left in the cgroup or below it. False when the time is up.
+    ///
+    /// # Errors
+    /// The cgroup cannot be read or polled.
+    pub fn wait_empty(&self, timeout: Duration) -> Result<bool> {
+        let deadline = Instant::now() + timeout;
+        match self.unified() {
+            Some(dir) => dir_empty(dir, deadline, true),
+            None => self.dirs().next().map_or(Ok(true), |dir| dir_empty(dir, deadline, false)),
+        }
+    }
+
+    /// Whether the kernel has killed a process in this cgroup because of its memory limit.
+    ///
+    /// # Errors
+    /// The counter cannot be read. Without a memory controller nothing was killed.
+    pub fn oom_killed(&self) -> Result<bool> {
+        let (dir, file) = match (self.v1("memory"), self.unified()) {
+            (Some(dir), _) => (dir, "memory.oom_control"),
+            (None, Some(dir)) => (dir, "memory.events"),
+            (None, None) => return Ok(false),
+        };
+        match dir.value(file, "oom_kill") {
+            Ok(count) => Ok(count.is_some_and(|n| n > 0)),
+            Err(Errno::ENOENT | Errno::ENODEV) => Ok(false),
+            Err(errno) => Err(Error::os(errno, format!("read {}/{file}", dir.path))),
+        }
+    }
+
+    /// Removes the cgroup from every hierarchy, and cgroups the payload has left in it. What is gone
+    /// already is fine. Processes are waited for, not killed.
+    ///
+    /// # Errors
+    /// Processes are still in it after ten seconds; they are named. All other hierarchies are done.
+    pub fn delete(&self) -> Result<()> {
+        let deadline = Instant::now() + DELETE;
+        let mut first = Ok(());
+        for (dir, pollable) in self
+            .unified()
+            .map(|dir| (dir, true))
+            .into_iter()
+            .chain(self.groups().iter().map(|g| (&g.dir, false)))
+        {
+            let result = delete_dir(dir, pollable, deadline);
+            first = first.and(result);
+        }
+        first
+    }
+}
+
+fn send(pid: i32, signal: i32) -> Result<()> {
+    match crate::sys::kill::kill(pid, signal) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(Error::os(errno, format!("send signal {signal} to process {pid}"))),
+    }
+}
+
+fn freeze_v1(dir: &Dir) -> Result<()> {
+    let failed = |errno| Error::os(errno, format!("freeze cgroup {}", dir.path));
+    let deadline = Instant::now() + FREEZE;
+    loop {
+        // Written again each time: a process forked meanwhile would hold up the first attempt for ever.
+        dir.write("freezer.state", "FROZEN").map_err(failed)?;
+        if dir.read("freezer.state").map_err(failed)?.trim() == "FROZEN" {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            dir.write("freezer.state", "THAWED").map_err(failed)?;
+            return Err(failed(Errno::ETIMEDOUT));
+        }
+        // The v1 freezer tells nobody when it is done: the one place where there is nothing to poll on.
+        let _ = poll(&mut [], Some(&Timespec { tv_sec: 0, tv_nsec: 1_000_000 }));
+    }
+}
+
+fn remaining(deadline: Instant) -> Timespec {
+    let left = deadline.saturating_duration_since(Instant::now());
+    Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) }
+}
+
+/// Waits until `key` in `cgroup.events` has this value; false when the deadline passes. A cgroup that is
+/// removed meanwhile counts as empty and as frozen.
+fn wait_for(dir: &Dir, key: &str, value: u64, deadline: Instant) -> Result<bool, Errno> {
+    let events = match dir.open("cgroup.events", OFlags::RDONLY) {
+        Err(Errno::ENOENT | Errno::ENODEV) => return Ok(true),
+        other => other?,
+    };
+    loop {
+        // Read before poll: the kernel compares with what this fd has read last, so no change is lost.
+        match read_all(&events) {
+            Err(Errno::ENODEV) => return Ok(true),
+            Err(errno) => return Err(errno),
+            Ok(text) if value_of(&text, key) == Some(value) => return Ok(true),
+            Ok(_) => {}
+        }
+        match poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&remaining(deadline))) {
+            Ok(0) => return Ok(false),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(Errno::from_raw(e.raw_os_error())),
+        }
+    }
+}
+
+/// Waits until a directory has no processes. A v1 one tells nobody: its members' pidfds do.
+fn dir_empty(dir: &Dir, deadline: Instant, pollable: bool) -> Result<bool> {
+    let failed = |errno| Error::os(errno, format!("wait for cgroup {}", dir.path));
+    if pollable {
+        return wait_for(dir, "populated", 0, deadline).map_err(failed);
+    }
+    loop {
+        let mut pids = Vec::new();
+        dir.pids(&mut pids)?;
+        if pids.is_empty() {
+            return Ok(true);
+        }
+        let open = |pid: &i32| pidfd_open(Pid::from_raw(*pid)?, PidfdFlags::empty()).ok();
+        let members: Vec<OwnedFd> = pids.iter().filter_map(open).collect();
+        for member in &members {
+            match poll(&mut [PollFd::new(member, PollFlags::IN)], Some(&remaining(deadline))) {
+                Ok(0) => return Ok(false),
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(failed(Errno::from_raw(e.raw_os_error()))),
+            }
+        }
+        if Instant::now() >= deadline {
+            return Ok(false);
+        }
+    }
+}
+
+fn delete_dir(dir: &Dir, pollable: bool, deadline: Instant) -> Result<()> {
+    loop {
+        match remove_tree(dir) {
+            Ok(()) => return Ok(()),
+            Err(Errno::EBUSY) => {}
+            Err(errno) => return Err(Error::os(errno, format!("remove cgroup {}", dir.path))),
+        }
+        if !dir_empty(dir, deadline, pollable)? || Instant::now() >= deadline {
+            return Err(held(dir));
+        }
+    }
+}
+
+/// Removes a cgroup after those in it.
+fn remove_tree(dir: &Dir) -> Result<(), Errno> {
+    let busy = match dir.rmdir() {
+        Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => return Ok(()),
+        Err(e @ (Errno::EBUSY | Errno::ENOTEMPTY)) => e,
+        Err(e) => return Err(e),
+    };
+    let children = match dir.children() {
+        Err(Errno::ENOENT | Errno::ENODEV) => return Ok(()),
+        other => other?,
+    };
+    if children.is_empty() {
+        return Err(busy);
+    }
+    children.iter().try_for_each(remove_tree)?;
+    match dir.rmdir() {
+        Err(Errno::ENOENT | Errno::ENODEV) => Ok(()),
+        other => other,
+    }
+}
+
+/// Who is still in a cgroup that cannot be removed.
+fn held(dir: &Dir) -> Error {
+    let mut pids = Vec::new();
+    let _ = dir.pids(&mut pids);
+    let names: Vec<String> = pids
+        .iter()
+        .take(8)
+        .map(|pid| match std::fs::read_to_string(format!("/proc/{pid}/comm")) {
+            Ok(name) => format!("{pid} ({})", name.trim()),
+            Err(_) => pid.to_string(),
+        })
+        .collect();
+    let what = format!("still in use by {} process(es): {}", pids.len(), names.join(", "));
+    Error::os(Errno::EBUSY, what).context(format!("remove cgroup {}", dir.path))
+}
