@@ -8,11 +8,18 @@
 pub mod cgroup;
 pub mod clock;
 pub mod config;
+pub mod console;
 pub mod error;
+pub mod exeseal;
+pub mod gate;
+pub mod hooks;
 pub mod host;
 pub mod log;
+pub mod notify;
 pub mod path;
 pub mod plan;
+pub mod rootfs;
 pub mod seccomp;
+pub mod security;
 #[allow(unsafe_code)]
 pub mod sys;

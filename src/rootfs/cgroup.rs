@@ -1,0 +1,70 @@
+//! Mounts of type `cgroup`.
+//!
+//! Always a bind of the mounted hierarchy, never a new mount of it: inside the container's cgroup namespace both
+//! look the same, and a new cgroup2 superblock waits for an RCU grace period (6 ms on Linux 6.18).
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+
+use rustix::fs::Mode;
+
+use super::{attach, finish, fs};
+use crate::error::{Context, Result};
+use crate::plan::rootfs::Mount;
+use crate::sys::mount::{MountAttr, mount_setattr};
+
+/// What a container sees of the cgroups, as paths of the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum View {
+    /// No cgroup file system on this host.
+    #[default]
+    None,
+    /// cgroup v2: one directory.
+    V2(PathBuf),
+    /// cgroup v1: a directory of hierarchies, and links to those with several controllers.
+    V1 {
+        /// Name in the container, directory on the host.
+        hierarchies: Vec<(String, PathBuf)>,
+        /// Link name, hierarchy name.
+        links: Vec<(String, String)>,
+    },
+}
+
+/// Mounts `view` on `target`.
+pub fn mount(view: &View, mount: &Mount, target: BorrowedFd<'_>) -> Result<()> {
+    let attr = MountAttr { set: mount.options.attr_set, clear: mount.options.attr_clr, propagation: 0 };
+    let place = |tree: BorrowedFd<'_>, target: BorrowedFd<'_>| {
+        if !attr.is_empty() {
+            mount_setattr(tree, false, attr).context("set the attributes of the cgroup mount")?;
+        }
+        attach(tree, target).context("attach the cgroup mount")
+    };
+    match view {
+        View::None => Ok(()),
+        View::V2(dir) => {
+            let tree = fs::copy_of(dir)?;
+            place(tree.as_fd(), target)?;
+            finish(tree.as_fd(), &mount.options)
+        }
+        View::V1 { hierarchies, links } => {
+            let top = fs::cgroup_tmpfs()?;
+            attach(top.as_fd(), target).context("attach the directory of cgroups")?;
+            for (name, dir) in hierarchies {
+                rustix::fs::mkdirat(&top, name.as_str(), Mode::from_raw_mode(0o755))
+                    .with_context(|| format!("make directory {name}"))?;
+                let flags =
+                    rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+                let target = rustix::fs::openat(&top, name.as_str(), flags, Mode::empty())
+                    .with_context(|| format!("open directory {name}"))?;
+                place(fs::copy_of(dir)?.as_fd(), target.as_fd()).with_context(|| name.clone())?;
+            }
+            for (link, name) in links {
+                rustix::fs::symlinkat(name.as_str(), &top, link.as_str())
+                    .with_context(|| format!("link {link} to {name}"))?;
+            }
+            mount_setattr(top.as_fd(), false, MountAttr { propagation: 0, ..attr })
+                .context("set the attributes of the directory of cgroups")?;
+            finish(top.as_fd(), &mount.options)
+        }
+    }
+}

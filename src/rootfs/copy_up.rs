@@ -1,0 +1,86 @@
+//! `tmpcopyup`: a tmpfs that begins with what it covers.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid};
+use rustix::io::Errno as Rerrno;
+
+use crate::error::{Context, Error, Kind, Result};
+use crate::path::Root;
+
+/// Deeper trees than this are refused rather than followed until the stack ends.
+const DEPTH: u32 = 256;
+
+/// Copies the directory `path` of the rootfs into the tmpfs `to`, which nobody else can see yet.
+pub fn copy(root: &Root, path: &Path, to: BorrowedFd<'_>) -> Result<()> {
+    let from = root.open(path, OFlags::RDONLY | OFlags::DIRECTORY).context("open")?;
+    copy_dir(from.as_fd(), to, DEPTH)?;
+    let stat = rustix::fs::fstat(&from).context("stat")?;
+    own(to, c".", &stat)
+}
+
+fn copy_dir(from: BorrowedFd<'_>, to: BorrowedFd<'_>, depth: u32) -> Result<()> {
+    if depth == 0 {
+        return Err(Error::new(Kind::System, "too many levels of directories"));
+    }
+    let mut entries = Dir::read_from(from).context("read directory")?;
+    while let Some(entry) = entries.read() {
+        let entry = entry.context("read directory")?;
+        let name = entry.file_name();
+        if name != c"." && name != c".." {
+            copy_entry(from, to, name, depth).with_context(|| name.to_string_lossy().into_owned())?;
+        }
+    }
+    Ok(())
+}
+
+fn copy_entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr, depth: u32) -> Result<()> {
+    let stat = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW).context("stat")?;
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
+    match kind {
+        FileType::Directory => {
+            rustix::fs::mkdirat(to, name, mode).context("make directory")?;
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let source = rustix::fs::openat(from, name, flags, Mode::empty()).context("open")?;
+            let target = rustix::fs::openat(to, name, flags, Mode::empty()).context("open the copy")?;
+            copy_dir(source.as_fd(), target.as_fd(), depth - 1)?;
+        }
+        FileType::RegularFile => {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let source = rustix::fs::openat(from, name, flags, Mode::empty()).context("open")?;
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            let target = rustix::fs::openat(to, name, flags, mode).context("make file")?;
+            copy_bytes(source.as_fd(), target.as_fd())?;
+        }
+        FileType::Symlink => {
+            let link: CString = rustix::fs::readlinkat(from, name, Vec::new()).context("read link")?;
+            rustix::fs::symlinkat(link.as_c_str(), to, name).context("make link")?;
+        }
+        _ => rustix::fs::mknodat(to, name, kind, mode, stat.st_rdev).context("make node")?,
+    }
+    own(to, name, &stat)
+}
+
+fn copy_bytes(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
+    loop {
+        match rustix::fs::sendfile(to, from, None, 1 << 20) {
+            Ok(0) => return Ok(()),
+            Ok(_) | Err(Rerrno::INTR) => {}
+            Err(e) => return Err(e).context("copy"),
+        }
+    }
+}
+
+/// Owner, then mode, since a change of owner clears the set-id bits.
+fn own(dir: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> Result<()> {
+    let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+    rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).context("chown")?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+        let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
+        rustix::fs::chmodat(dir, name, mode, AtFlags::empty()).context("chmod")?;
+    }
+    Ok(())
+}

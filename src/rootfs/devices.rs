@@ -1,0 +1,132 @@
+//! Device nodes, the links beside them, and the console.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno as Rerrno;
+
+use super::{attach, clone_mount, fs};
+use crate::error::{Context, Errno, Error, Kind, Result};
+use crate::path::{Root, Target};
+use crate::plan::rootfs::{Device, DeviceKind, Rootfs};
+
+/// The links of config-linux.md, "Dev symbolic links", and /dev/ptmx.
+const LINKS: [(&str, &str); 5] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+];
+
+/// Fills /dev, and makes devices elsewhere.
+pub fn populate(root: &Root, plan: &Rootfs) -> Result<()> {
+    // One resolution for everything that lies directly in /dev, and inside the rootfs whatever /dev is
+    // (CVE-2026-41579).
+    let dev = root.make_dirs(Path::new("/dev"))?;
+    for device in &plan.devices {
+        let what = || format!("make device {}", device.path.display());
+        if plan.bind_devices {
+            bind(root, device).with_context(what)?;
+            continue;
+        }
+        let made = match device.path.strip_prefix("/dev") {
+            Ok(name) if name.components().count() == 1 => make(dev.as_fd(), name.as_os_str(), device),
+            _ => {
+                let (dir, name) = root.make_parent(&device.path)?;
+                make(dir.as_fd(), name, device)
+            }
+        };
+        match made {
+            // In somebody else's user namespace mknod is refused, though we did not make one.
+            Err(e) if e.errno() == Some(Errno::EPERM) => bind(root, device).with_context(what)?,
+            made => made.with_context(what)?,
+        }
+    }
+    for (name, to) in LINKS {
+        link(dev.as_fd(), name, to).with_context(|| format!("link /dev/{name} to {to}"))?;
+    }
+    Ok(())
+}
+
+fn make(dir: BorrowedFd<'_>, name: &OsStr, device: &Device) -> Result<()> {
+    let kind = match device.kind {
+        DeviceKind::Char => FileType::CharacterDevice,
+        DeviceKind::Block => FileType::BlockDevice,
+        DeviceKind::Fifo => FileType::Fifo,
+    };
+    let number = match device.kind {
+        DeviceKind::Fifo => 0,
+        _ => rustix::fs::makedev(device.major, device.minor),
+    };
+    let mode = Mode::from_raw_mode(device.mode);
+    match rustix::fs::mknodat(dir, name, kind, mode, number) {
+        Ok(()) => {}
+        Err(Rerrno::EXIST) => {
+            // The image's, or a mount's: it may stay if it is this very device.
+            let stat =
+                rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).context("stat what is there")?;
+            if FileType::from_raw_mode(stat.st_mode) != kind || (number != 0 && stat.st_rdev != number) {
+                return Err(Error::new(Kind::System, "another file is there already"));
+            }
+        }
+        Err(e) => return Err(e).context("mknod"),
+    }
+    // By a descriptor that is known to be the node: chmod and chown by name could be led elsewhere.
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let node = rustix::fs::openat(dir, name, flags, Mode::empty()).context("open it")?;
+    let stat = rustix::fs::fstat(&node).context("stat it")?;
+    if FileType::from_raw_mode(stat.st_mode) != kind || (number != 0 && stat.st_rdev != number) {
+        return Err(Error::new(Kind::System, "it was exchanged for another file"));
+    }
+    if (stat.st_uid, stat.st_gid) != (device.uid, device.gid) {
+        let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
+        rustix::fs::chownat(&node, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH).context("chown")?;
+    }
+    if stat.st_mode & 0o7777 != device.mode {
+        // No umask (stage 2 has set it to 0), so only a node that was there already, or one whose chown took bits
+        // away, comes here. fchmod refuses O_PATH descriptors; chmod by name does not follow the last link on a
+        // device node that was just verified, and nothing runs in the container yet.
+        rustix::fs::chmodat(dir, name, mode, AtFlags::empty()).context("chmod")?;
+    }
+    Ok(())
+}
+
+/// Shows the host's device, for lack of the right to make one.
+fn bind(root: &Root, device: &Device) -> Result<()> {
+    if device.kind == DeviceKind::Fifo {
+        let (dir, name) = root.make_parent(&device.path)?;
+        return make(dir.as_fd(), name, device);
+    }
+    let target = root.make_target(&device.path, Target::File)?;
+    let tree = fs::copy_of(&device.path)?;
+    let stat = rustix::fs::fstat(&tree).context("stat the device of the host")?;
+    if !matches!(FileType::from_raw_mode(stat.st_mode), FileType::CharacterDevice | FileType::BlockDevice) {
+        return Err(Error::new(
+            Kind::System,
+            format!("{} of the host is not a device", device.path.display()),
+        ));
+    }
+    attach(tree.as_fd(), target.as_fd()).context("bind the device of the host")
+}
+
+fn link(dev: BorrowedFd<'_>, name: &str, to: &str) -> Result<(), Rerrno> {
+    match rustix::fs::symlinkat(to, dev, name) {
+        Err(Rerrno::EXIST) if name == "ptmx" => {
+            // An image's own /dev/ptmx node would open the host's devpts.
+            rustix::fs::unlinkat(dev, name, AtFlags::empty())?;
+            rustix::fs::symlinkat(to, dev, name)
+        }
+        Err(Rerrno::EXIST) => Ok(()),
+        other => other,
+    }
+}
+
+/// Binds the terminal that `terminal` is (the very one, by its descriptor: CVE-2025-52565) to /dev/console.
+pub fn console(root: &Root, terminal: BorrowedFd<'_>) -> Result<()> {
+    let target = root.make_target(Path::new("/dev/console"), Target::File)?;
+    let tree = clone_mount(terminal, false).context("copy the mount of the terminal")?;
+    attach(tree.as_fd(), target.as_fd()).context("bind the terminal to /dev/console")
+}

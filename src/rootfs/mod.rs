@@ -1,0 +1,345 @@
+//! Builds the container's file system from the inside: stage 2, in the container's mount namespace.
+//!
+//! [`Prepared`] is before pivot_root, with the host's tree still at `/` (sources are opened there, hooks run
+//! there); [`Entered`] is after it. Each consumes the one before, so no step can run on the wrong side.
+//!
+//! Every mount is made detached, given its attributes, and only then moved onto a descriptor of its target, which
+//! was resolved inside the rootfs: there is no moment in which it is visible with too few restrictions, and no
+//! path that is resolved twice.
+
+mod cgroup;
+mod copy_up;
+mod devices;
+mod fs;
+mod hide;
+pub mod source;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags};
+
+use crate::config::mount_options::MountOptions;
+use crate::console::Pty;
+use crate::error::{Context, Errno, Result};
+use crate::path::{self, Proc, Root, Target};
+use crate::plan::rootfs::{Action, Mount, Rootfs};
+use crate::sys::mount::{MountAttr, mount_setattr};
+
+pub use cgroup::View as CgroupView;
+
+/// Before pivot_root: the root is mounted over the old one, which is still what paths mean.
+pub struct Prepared<'a> {
+    plan: &'a Rootfs,
+    root: Root,
+    proc: Option<Proc>,
+    devpts: Option<OwnedFd>,
+    hide: hide::Sources,
+}
+
+/// After pivot_root.
+pub struct Entered<'a> {
+    plan: &'a Rootfs,
+    root: Root,
+    /// The procfs that was mounted at /proc, by the descriptor it was made with.
+    pub proc: Option<Proc>,
+    /// The devpts that was mounted at /dev/pts, likewise.
+    pub devpts: Option<OwnedFd>,
+    hide: hide::Sources,
+}
+
+/// Where the sources of bind mounts come from.
+pub enum Sources {
+    /// This process opens them itself.
+    Own,
+    /// A helper with the host's rights has opened them: the root, then one for each mount that wants one.
+    Given(OwnedFd, Vec<Option<OwnedFd>>),
+}
+
+/// Decouples this mount namespace from the host's, as config.json wants it.
+pub fn isolate(plan: &Rootfs) -> Result<()> {
+    if !plan.own_namespace {
+        return Ok(());
+    }
+    // Whatever the root is to be in the end: what is not to be shared with the host must not be a peer of the host's
+    // mounts for a moment, or the unmounting of the old root would be propagated.
+    let flags = match plan.propagation {
+        Some(flags) if flags & libc::MS_SHARED != 0 => flags,
+        _ => libc::MS_SLAVE | libc::MS_REC,
+    };
+    let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .context("open /")?;
+    propagate(root.as_fd(), flags).context("set the propagation of /")?;
+    if flags & libc::MS_SHARED != 0 {
+        // The mount that the new root goes onto must not be shared: the root would be propagated to the host,
+        // and pivot_root refuses it.
+        propagate(root.as_fd(), libc::MS_PRIVATE).context("make / private")?;
+    }
+    Ok(())
+}
+
+fn propagate(mount: BorrowedFd<'_>, flags: u64) -> Result<(), Errno> {
+    let attr = MountAttr { propagation: flags & !libc::MS_REC, ..MountAttr::default() };
+    mount_setattr(mount, flags & libc::MS_REC != 0, attr)
+}
+
+impl<'a> Prepared<'a> {
+    /// Mounts the root and everything in it.
+    pub fn new(plan: &'a Rootfs, sources: Sources, cgroups: &CgroupView) -> Result<Prepared<'a>> {
+        let (root, mut given) = match sources {
+            Sources::Given(root, given) => (root, Some(given)),
+            Sources::Own => (source::open_root(plan)?, None),
+        };
+        // Over the old root rather than at its own path: that is a directory which the container's root may not
+        // be allowed to reach, and here no path is needed.
+        let at = if plan.own_namespace { Path::new("/") } else { &plan.path };
+        let place = rustix::fs::open(at, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .with_context(|| format!("open {}", at.display()))?;
+        if !plan.own_namespace {
+            // On the host nothing of ours is to spread.
+            propagate(root.as_fd(), libc::MS_PRIVATE | libc::MS_REC).context("make the root private")?;
+        } else if plan.propagation.is_some_and(|flags| flags & libc::MS_SHARED != 0) {
+            // The copy of a shared mount is its peer, which pivot_root refuses.
+            propagate(root.as_fd(), libc::MS_PRIVATE).context("make the root private")?;
+        }
+        attach(root.as_fd(), place.as_fd()).with_context(|| format!("mount root {}", plan.path.display()))?;
+        let hide = hide::Sources::open(plan)?;
+        let mut prepared = Prepared { plan, root: Root::new(root), proc: None, devpts: None, hide };
+        for (i, mount) in plan.mounts.iter().enumerate() {
+            let source = match (&mut given, mount.wants_source()) {
+                (Some(given), true) => given.get_mut(i).and_then(Option::take),
+                _ => None,
+            };
+            prepared.mount(mount, source, cgroups).with_context(|| mount.describe())?;
+        }
+        if plan.populate_dev {
+            devices::populate(&prepared.root, plan)?;
+        }
+        if let Some(cwd) = &plan.cwd {
+            // As runc: it is made with the rights of the container's root. A path that cannot be made is
+            // reported when the process enters it.
+            let _ = prepared.root.make_dirs(cwd);
+        }
+        Ok(prepared)
+    }
+
+    fn mount(&mut self, mount: &Mount, source: Option<OwnedFd>, cgroups: &CgroupView) -> Result<()> {
+        match &mount.action {
+            Action::Bind { source: path } => {
+                let tree = match source {
+                    Some(tree) => tree,
+                    None => source::open(mount, path)?,
+                };
+                let kind = path::file_type(tree.as_fd())
+                    .with_context(|| format!("stat source {}", path.display()))?;
+                let want = if kind == FileType::Directory { Target::Dir } else { Target::File };
+                let target = self.target(mount, want)?;
+                if mount.destination == Path::new("/proc") {
+                    // Every later write of a label or a sysctl would go into it (CVE-2019-16884).
+                    Proc::verify(tree.try_clone().context("dup")?).with_context(|| {
+                        format!("\"/proc\" cannot be mounted because {} is not of type proc", path.display())
+                    })?;
+                }
+                source::configure(tree.as_fd(), &mount.options)?;
+                attach(tree.as_fd(), target.as_fd())
+                    .map_err(|e| not_a_directory(e, kind, target.as_fd()))
+                    .with_context(|| format!("bind {} to {}", path.display(), mount.destination.display()))?;
+                set_propagation(tree.as_fd(), &mount.options)
+            }
+            Action::Fs { kind, source } => {
+                let (target, fresh) = self.fs_target(mount, kind)?;
+                let place = fs::Place { root: &self.root, target: target.as_fd(), fresh };
+                let tree = fs::make(mount, kind, source, self.plan.label.as_deref(), &place)?;
+                let Some(tree) = tree else { return Ok(()) };
+                attach(tree.as_fd(), target.as_fd())
+                    .with_context(|| format!("attach {kind} to {}", mount.destination.display()))?;
+                finish(tree.as_fd(), &mount.options)?;
+                if kind == "proc" && mount.destination == Path::new("/proc") {
+                    self.proc = Some(Proc::verify(tree)?);
+                } else if kind == "devpts" && mount.destination == Path::new("/dev/pts") {
+                    self.devpts = Some(tree);
+                }
+                Ok(())
+            }
+            Action::Cgroup => {
+                let target = self.target(mount, Target::Dir)?;
+                cgroup::mount(cgroups, mount, target.as_fd())
+            }
+            Action::Remount => {
+                let target = self
+                    .root
+                    .open(&mount.destination, OFlags::PATH)
+                    .with_context(|| format!("open {} in the rootfs", mount.destination.display()))?;
+                fs::remount(mount, target.as_fd())
+            }
+        }
+    }
+
+    /// The target of a mount, made when it is missing.
+    fn target(&self, mount: &Mount, want: Target) -> Result<OwnedFd> {
+        self.find_target(mount, want).map(|(target, _)| target)
+    }
+
+    /// The target of a mount, and whether it had to be made.
+    fn find_target(&self, mount: &Mount, want: Target) -> Result<(OwnedFd, bool)> {
+        let (target, fresh) = self.root.find_or_make(&mount.destination, want)?;
+        // By a symlink of the image's a volume could land on a file of procfs and feed us lies from there
+        // (CVE-2019-16884). What config.json says openly was judged by its validation.
+        if !mount.destination.starts_with("/proc") {
+            let fs = rustix::fs::fstatfs(&target).context("statfs of the mount target")?;
+            if fs.f_type == rustix::fs::PROC_SUPER_MAGIC {
+                return Err(crate::error::Error::new(
+                    crate::error::Kind::Config,
+                    format!("{} leads into a procfs", mount.destination.display()),
+                ));
+            }
+        }
+        Ok((target, fresh))
+    }
+
+    /// /proc and /sys must be what they seem: real directories (CVE-2019-19921, CVE-2023-27561, CVE-2025-54867).
+    fn fs_target(&self, mount: &Mount, kind: &str) -> Result<(OwnedFd, bool)> {
+        if !matches!(kind, "proc" | "sysfs") {
+            return self.find_target(mount, Target::Dir);
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        match self.root.open_no_symlinks(&mount.destination, flags) {
+            Ok(target) => Ok((target, false)),
+            Err(Errno::ENOENT) => {
+                self.root.make_dirs(&mount.destination)?;
+                let target = self.root.open_no_symlinks(&mount.destination, flags);
+                Ok((target.context("open the directory just made")?, true))
+            }
+            Err(e @ (Errno::ELOOP | Errno::ENOTDIR)) => {
+                Err(e).context(format!("filesystem {kind:?} must be mounted on ordinary directory"))
+            }
+            Err(e) => Err(e).with_context(|| format!("open {} in the rootfs", mount.destination.display())),
+        }
+    }
+
+    /// Binds the container's terminal to /dev/console.
+    pub fn console(&self, terminal: BorrowedFd<'_>) -> Result<()> {
+        devices::console(&self.root, terminal)
+    }
+
+    /// The devpts that was mounted at /dev/pts.
+    pub fn devpts(&self) -> Option<BorrowedFd<'_>> {
+        self.devpts.as_ref().map(|fd| fd.as_fd())
+    }
+
+    /// A terminal of whatever devpts is at /dev/pts, when none was mounted: with a /dev of somebody else's.
+    pub fn open_pty(&self) -> Result<Pty> {
+        let devpts = self
+            .root
+            .open_no_symlinks(Path::new("/dev/pts"), OFlags::PATH | OFlags::DIRECTORY)
+            .context("open /dev/pts in the rootfs")?;
+        Pty::open(devpts.as_fd())
+    }
+
+    /// Opens a path in the rootfs, before it is `/`.
+    pub fn open(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+        self.root.open(path, flags)
+    }
+
+    /// Makes the rootfs this process's root and forgets the old one.
+    pub fn enter(self) -> Result<Entered<'a>> {
+        let Prepared { plan, root, proc, devpts, hide } = self;
+        if plan.no_pivot || !plan.own_namespace {
+            rustix::process::fchdir(&root).context("chdir to the rootfs")?;
+            rustix::process::chroot(".").context("chroot to the rootfs")?;
+        } else {
+            let old =
+                rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                    .context("open /")?;
+            rustix::process::fchdir(&root).context("chdir to the rootfs")?;
+            // The new root and the place for the old one may be the same: the old is then on top.
+            rustix::process::pivot_root(".", ".")
+                .with_context(|| format!("pivot_root to {}", plan.path.display()))?;
+            if plan.propagation.is_some_and(|flags| flags & libc::MS_SHARED != 0) {
+                // Or the unmount below is propagated to the host.
+                propagate(old.as_fd(), libc::MS_SLAVE | libc::MS_REC).context("make the old root a slave")?;
+            }
+            rustix::process::fchdir(&old).context("chdir to the old root")?;
+            rustix::mount::unmount(".", UnmountFlags::DETACH).context("unmount the old root")?;
+        }
+        rustix::process::chdir("/").context("chdir to /")?;
+        Ok(Entered { plan, root, proc, devpts, hide })
+    }
+}
+
+impl Entered<'_> {
+    /// Hides, makes read-only, and closes the root.
+    pub fn finish(self) -> Result<()> {
+        for path in &self.plan.readonly_paths {
+            hide::make_readonly(&self.root, path)
+                .with_context(|| format!("linux.readonlyPaths: make {} read-only", path.display()))?;
+        }
+        for path in &self.plan.masked {
+            self.hide
+                .mask(&self.root, path)
+                .with_context(|| format!("linux.maskedPaths: mask {}", path.display()))?;
+        }
+        if let Some(flags) = self.plan.propagation {
+            // Not recursively: the mounts have what their own options ask for.
+            propagate(self.root.as_fd(), flags & !libc::MS_REC).context("set linux.rootfsPropagation")?;
+        }
+        if self.plan.readonly {
+            let attr = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+            mount_setattr(self.root.as_fd(), false, attr).context("make the root read-only")?;
+        }
+        Ok(())
+    }
+
+    /// Opens a path in the container.
+    pub fn open(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+        self.root.open(path, flags)
+    }
+}
+
+/// move_mount calls a file on a directory, and the reverse, an invalid argument; mount(2) calls it ENOTDIR, by which Docker
+/// knows what to advise.
+fn not_a_directory(e: Errno, source: FileType, target: BorrowedFd<'_>) -> Errno {
+    let directory = |kind| kind == FileType::Directory;
+    match path::file_type(target) {
+        Ok(target) if e == Errno::EINVAL && directory(target) != directory(source) => Errno::ENOTDIR,
+        _ => e,
+    }
+}
+
+/// Attaches a detached mount on the file or directory that `target` is.
+fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Errno> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    rustix::mount::move_mount(mount, "", target, "", flags).map_err(crate::sys::errno)
+}
+
+/// A detached copy of the mount that `fd` is in, with `fd` as its root.
+fn clone_mount(fd: BorrowedFd<'_>, recursive: bool) -> Result<OwnedFd, Errno> {
+    let mut flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    rustix::mount::open_tree(fd, "", flags).map_err(crate::sys::errno)
+}
+
+/// The recursive attributes, and what a mount can have only in its place: propagation.
+fn finish(mount: BorrowedFd<'_>, options: &MountOptions) -> Result<()> {
+    set_recursive_attributes(mount, options)?;
+    set_propagation(mount, options)
+}
+
+fn set_recursive_attributes(mount: BorrowedFd<'_>, options: &MountOptions) -> Result<()> {
+    let recursive = MountAttr { set: options.rec_attr_set, clear: options.rec_attr_clr, propagation: 0 };
+    match recursive.is_empty() {
+        true => Ok(()),
+        false => mount_setattr(mount, true, recursive).context("set the recursive mount attributes"),
+    }
+}
+
+fn set_propagation(mount: BorrowedFd<'_>, options: &MountOptions) -> Result<()> {
+    for &flags in &options.propagation {
+        propagate(mount, flags).context("set the mount propagation")?;
+    }
+    Ok(())
+}

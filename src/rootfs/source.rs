@@ -1,0 +1,56 @@
+//! The sources of bind mounts: paths of the host, opened as detached copies.
+//!
+//! Run by stage 2 itself, or, when that lacks the host's rights, by a helper which has them and is in the same mount
+//! namespace: the copies must be of the container's mounts, which are already decoupled from the host's and
+//! whose flags a user namespace has locked, not of the host's own.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::CWD;
+use rustix::mount::OpenTreeFlags;
+
+use super::set_recursive_attributes;
+use crate::config::mount_options::MountOptions;
+use crate::error::{Context, Errno, Result};
+use crate::plan::rootfs::{Mount, Rootfs};
+use crate::sys::mount::{MountAttr, mount_setattr};
+
+/// The root, with all that is mounted in it.
+pub fn open_root(plan: &Rootfs) -> Result<OwnedFd> {
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let tree = rustix::mount::open_tree(CWD, &plan.path, flags)
+        .with_context(|| format!("open root {}", plan.path.display()))?;
+    Ok(tree)
+}
+
+/// The source of one bind mount.
+pub fn open(mount: &Mount, path: &Path) -> Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if mount.options.recursive_bind {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    if mount.options.src_nofollow || mount.options.copy_symlink {
+        flags |= OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+    }
+    rustix::mount::open_tree(CWD, path, flags).with_context(|| format!("open source {}", path.display()))
+}
+
+/// Sets the attributes of a bind mount on its detached copy.
+///
+/// Only what config.json names is changed: flags that the source has (and that a user namespace may have locked) stay.
+pub fn configure(tree: BorrowedFd<'_>, options: &MountOptions) -> Result<()> {
+    let attr = MountAttr { set: options.attr_set, clear: options.attr_clr, propagation: 0 };
+    if !attr.is_empty() {
+        match mount_setattr(tree, false, attr) {
+            Err(Errno::EPERM) if attr.clear & !libc::MOUNT_ATTR__ATIME != 0 => {
+                return Err(Errno::EPERM).context(
+                    "clear a mount flag which is locked by the source (ro, nosuid, nodev or noexec)",
+                );
+            }
+            other => other.context("set the mount attributes")?,
+        }
+    }
+    set_recursive_attributes(tree, options)
+}
