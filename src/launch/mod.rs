@@ -1,0 +1,121 @@
+//! Which process runs what, in which order.
+//!
+//! ```text
+//! parent (tare create, run or exec)              stage 1                       stage 2 (the container's init, PID 1)
+//! ─────────────────────────────────              ───────                       ─────────────────────────────────────
+//! opens the namespaces to join, compiles
+//!   the filter, makes the cgroup and the gate
+//! clone3(new namespaces, INTO_CGROUP) ─────────▶ enters its v1 cgroups
+//!                                                joins namespaces, or has
+//! writes the id maps          ◀── NeedIdMap ──── the maps and offsets of
+//! writes the time offsets     ◀ NeedTimeOffsets  new ones written
+//!                                                becomes stage 2, or, where the
+//!                                                kernel wants children only in a
+//! reaps stage 1               ◀── InitPid ────── namespace, forks it ────────▶ session, cgroup namespace, hostname, loopback
+//! opens sources in its mounts ◀── NeedSources ──────────────────────────────── mounts decoupled from the host's
+//! passes the terminal on      ◀── Console ──────────────────────────────────── root, mounts, devices, terminal
+//! prestart, createRuntime     ◀── NeedRuntimeHooks ─────────────────────────── createContainer hooks
+//!                                                                              pivot_root, sysctl, read-only, masked
+//!                                                                              ids, capabilities, labels, cwd, $PATH
+//! raises limits               ◀── NeedRlimits ─────────────────────────────── rlimits
+//! oom_score_adj               ◀── Ready ────────────────────────────────────── waits
+//! commits the state
+//! Done (create) or Start (run) ──────────────────────────────────────────────▶ create: waits at the gate for `start`
+//!                                                                              filter, last capabilities,
+//!                                                                              startContainer hooks, execve
+//! run: the end of the stream tells that the exec has happened
+//! ```
+//!
+//! `exec` is the same with every namespace joined and no file system to build. No process of a launch reads
+//! config.json or decides anything: all of them carry out the [`Plan`], which they share by fork.
+//!
+//! There is one thread, and none may be started before the clone: that makes ordinary Rust legal in the children.
+//! They write to no standard stream, do not return, and tell every error to the parent.
+
+mod parent;
+pub mod protocol;
+mod sources;
+mod stage1;
+mod stage2;
+mod tail;
+
+use std::os::fd::OwnedFd;
+
+pub use parent::{Running, connect, launch, send_fds};
+
+use crate::error::{Context, Error, Kind, Result};
+use crate::hooks::Identity;
+use crate::plan::Plan;
+use crate::plan::namespaces::{self, Join};
+use crate::rootfs::CgroupView;
+use crate::seccomp::Program;
+
+/// What a launch works with beside the plan: descriptors, mostly, opened by the parent.
+pub struct Job<'a> {
+    /// What to do.
+    pub plan: &'a Plan,
+    /// The compiled filter of the process.
+    pub seccomp: Option<&'a Program>,
+    /// The way into the cgroup.
+    pub cgroup: &'a crate::cgroup::Entry,
+    /// What the container sees of the cgroups.
+    pub cgroup_view: &'a CgroupView,
+    /// The namespaces to join.
+    pub joins: Joins,
+    /// Where init waits for `start`; without one, the launch goes through to the exec.
+    pub gate: Option<OwnedFd>,
+    /// Who this is, for hooks.
+    pub identity: &'a Identity,
+    /// What becomes of the controlling side of a terminal.
+    pub terminal: Terminal,
+    /// Whether the memory limit has killed a process of the cgroup, to explain a child that died without a word.
+    pub oom_killed: &'a dyn Fn() -> bool,
+}
+
+/// The namespaces to join.
+pub enum Joins {
+    /// Each by its file.
+    Files(Vec<(Join, OwnedFd)>),
+    /// Those of a process, at once.
+    Process {
+        /// A pidfd of it.
+        pidfd: OwnedFd,
+        /// `CLONE_NEW*` of those that differ from the runtime's.
+        kinds: u64,
+    },
+}
+
+/// What becomes of the controlling side of a terminal.
+#[derive(Debug)]
+pub enum Terminal {
+    /// No terminal is wanted.
+    None,
+    /// It goes over this connected socket, as `--console-socket` has it.
+    Send(OwnedFd),
+    /// The parent keeps it.
+    Keep,
+}
+
+/// Opens the namespaces of a plan, and makes sure that each is of the type that config.json says
+/// (config-linux.md: "the runtime MUST generate an error").
+pub fn open_joins(joins: &[Join]) -> Result<Joins> {
+    use rustix::fs::{Mode, OFlags};
+    let mut files = Vec::new();
+    for join in joins {
+        let what = || format!("linux.namespaces[{}].path: {}", join.index, join.path.display());
+        let fd = rustix::fs::open(&join.path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).with_context(
+            || format!("linux.namespaces[{}].path: open {}", join.index, join.path.display()),
+        )?;
+        let kind =
+            crate::sys::clone::namespace_type(&fd).with_context(|| format!("{} is no namespace", what()))?;
+        if kind != join.kind {
+            let (is, wanted) = (namespaces::name(kind), namespaces::name(join.kind));
+            return Err(Error::new(
+                Kind::Config,
+                format!("{} is a {is} namespace, not a {wanted} namespace", what()),
+            ));
+        }
+        files.push((join.clone(), fd));
+    }
+    Ok(Joins::Files(files))
+}

@@ -1,0 +1,251 @@
+//! What the processes of a launch say to each other, over one `SOCK_SEQPACKET` pair.
+//!
+//! All of them are forks that share the plan, so a message is a tag with an index, a pid, a descriptor or an error. The
+//! end of the stream tells that the other side is gone.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno as Rerrno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+
+use crate::error::{Context, Error, Kind, Result};
+
+/// From the child to the parent.
+#[derive(Debug)]
+pub enum ToParent {
+    /// Stage 1 is in its new user namespace: write its id maps.
+    NeedIdMap,
+    /// Stage 1 has unshared its time namespace: write the offsets.
+    NeedTimeOffsets,
+    /// Stage 2 is in its mount namespace: open the sources there.
+    NeedSources,
+    /// One source: 0 is the root, n + 1 mount n. Sent by the helper, over stage 2's end, to the parent, which
+    /// passes it on.
+    Source(u32, OwnedFd),
+    /// The last source has been sent.
+    SourcesDone,
+    /// Stage 2 has this pid.
+    InitPid(i32),
+    /// The mounts stand: run the prestart and createRuntime hooks.
+    NeedRuntimeHooks,
+    /// The controlling side of the container's terminal.
+    Console(OwnedFd),
+    /// The filter is in force, and its listener is this descriptor *of the sender*, which the parent fetches: sending it
+    /// takes sendmsg, which the filter may deny, or notify to a listener that nobody has yet. This is sent by write,
+    /// the one call that a profile may not notify.
+    SeccompFd(i32),
+    /// Everything that can fail before the exec has been done.
+    Ready,
+    /// A limit is above what stage 2 may set.
+    NeedRlimits,
+    /// The launch has failed.
+    Failed(Error),
+}
+
+/// From the parent to the child.
+#[derive(Debug)]
+pub enum ToChild {
+    /// What was asked for is done.
+    Done,
+    /// A source, as in [`ToParent::Source`].
+    Source(u32, OwnedFd),
+    /// Go on to the exec.
+    Start,
+}
+
+/// No message is longer; errors are cut.
+const MAX: usize = 8192;
+
+/// One end of the pair.
+#[derive(Debug)]
+pub struct Channel {
+    socket: OwnedFd,
+}
+
+impl Channel {
+    /// Both ends.
+    pub fn pair() -> Result<(Channel, Channel)> {
+        let flags = SocketFlags::CLOEXEC;
+        let (a, b) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+            .context("socketpair")?;
+        Ok((Channel { socket: a }, Channel { socket: b }))
+    }
+
+    /// An end that is there already.
+    pub fn new(socket: OwnedFd) -> Channel {
+        Channel { socket }
+    }
+
+    /// Says something to the parent.
+    pub fn tell_parent(&self, message: &ToParent) -> Result<()> {
+        match message {
+            ToParent::NeedIdMap => self.send(1, 0, None, &[]),
+            ToParent::NeedTimeOffsets => self.send(2, 0, None, &[]),
+            ToParent::NeedSources => self.send(3, 0, None, &[]),
+            ToParent::Source(index, fd) => self.send(4, *index, Some(fd.as_fd()), &[]),
+            ToParent::SourcesDone => self.send(5, 0, None, &[]),
+            ToParent::InitPid(pid) => self.send(6, *pid as u32, None, &[]),
+            ToParent::NeedRuntimeHooks => self.send(7, 0, None, &[]),
+            ToParent::Console(fd) => self.send(8, 0, Some(fd.as_fd()), &[]),
+            ToParent::SeccompFd(fd) => self.send(9, *fd as u32, None, &[]),
+            ToParent::Ready => self.send(10, 0, None, &[]),
+            ToParent::NeedRlimits => self.send(12, 0, None, &[]),
+            ToParent::Failed(error) => self.send(11, 0, None, &error.encode()),
+        }
+    }
+
+    /// Hears the child; `None` when every process that could speak is gone.
+    pub fn hear_child(&self) -> Result<Option<ToParent>> {
+        let Some(packet) = self.receive()? else { return Ok(None) };
+        let (tag, number) = (packet.tag, packet.number);
+        Ok(Some(match tag {
+            1 => ToParent::NeedIdMap,
+            2 => ToParent::NeedTimeOffsets,
+            3 => ToParent::NeedSources,
+            4 => ToParent::Source(number, packet.fd()?),
+            5 => ToParent::SourcesDone,
+            6 => ToParent::InitPid(number as i32),
+            7 => ToParent::NeedRuntimeHooks,
+            8 => ToParent::Console(packet.fd()?),
+            9 => ToParent::SeccompFd(number as i32),
+            10 => ToParent::Ready,
+            12 => ToParent::NeedRlimits,
+            11 => ToParent::Failed(Error::decode(&packet.rest)),
+            _ => return Err(garbled()),
+        }))
+    }
+
+    /// Says something to the child.
+    pub fn tell_child(&self, message: &ToChild) -> Result<()> {
+        match message {
+            ToChild::Done => self.send(32, 0, None, &[]),
+            ToChild::Source(index, fd) => self.send(33, *index, Some(fd.as_fd()), &[]),
+            ToChild::Start => self.send(34, 0, None, &[]),
+        }
+    }
+
+    /// Hears the parent; `None` when it is gone.
+    pub fn hear_parent(&self) -> Result<Option<ToChild>> {
+        let Some(packet) = self.receive()? else { return Ok(None) };
+        Ok(Some(match packet.tag {
+            32 => ToChild::Done,
+            33 => ToChild::Source(packet.number, packet.fd()?),
+            34 => ToChild::Start,
+            _ => return Err(garbled()),
+        }))
+    }
+
+    fn send(&self, tag: u8, number: u32, fd: Option<BorrowedFd<'_>>, rest: &[u8]) -> Result<()> {
+        let mut head = [tag, 0, 0, 0, 0];
+        head[1..].copy_from_slice(&number.to_le_bytes());
+        let rest = &rest[..rest.len().min(MAX - head.len())];
+        let Some(fd) = fd else {
+            let message = [&head, rest].concat();
+            return crate::path::write_once(self.socket.as_fd(), &message)
+                .context("write to the init socket");
+        };
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        let fds = [fd];
+        ancillary.push(SendAncillaryMessage::ScmRights(&fds));
+        let parts = [IoSlice::new(&head), IoSlice::new(rest)];
+        loop {
+            match rustix::net::sendmsg(&self.socket, &parts, &mut ancillary, SendFlags::NOSIGNAL) {
+                Err(Rerrno::INTR) => continue,
+                sent => return sent.map(drop).context("send over the init socket"),
+            }
+        }
+    }
+
+    fn receive(&self) -> Result<Option<Packet>> {
+        let mut bytes = [0u8; MAX];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let got = loop {
+            let parts = &mut [IoSliceMut::new(&mut bytes)];
+            match rustix::net::recvmsg(&self.socket, parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+                Err(Rerrno::INTR) => continue,
+                // The other end was closed with something unread in it: gone all the same.
+                Err(Rerrno::CONNRESET) => return Ok(None),
+                got => break got.context("receive from the init socket")?,
+            }
+        };
+        let fd = ancillary.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+            _ => None,
+        });
+        match &bytes[..got.bytes] {
+            [] => Ok(None),
+            [tag, a, b, c, d, rest @ ..] => {
+                let number = u32::from_le_bytes([*a, *b, *c, *d]);
+                Ok(Some(Packet { tag: *tag, number, fd, rest: rest.to_vec() }))
+            }
+            _ => Err(garbled()),
+        }
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+struct Packet {
+    tag: u8,
+    number: u32,
+    fd: Option<OwnedFd>,
+    rest: Vec<u8>,
+}
+
+impl Packet {
+    fn fd(self) -> Result<OwnedFd> {
+        self.fd.ok_or_else(garbled)
+    }
+}
+
+fn garbled() -> Error {
+    Error::new(Kind::System, "garbled message on the init socket")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Errno;
+
+    #[test]
+    fn messages_arrive_as_they_were_sent() {
+        let (parent, child) = Channel::pair().unwrap();
+        let error = Error::os(Errno::EPERM, "mount").context("mounts[0] (/x)");
+        child.tell_parent(&ToParent::Failed(error.clone())).unwrap();
+        child.tell_parent(&ToParent::InitPid(4711)).unwrap();
+        let Some(ToParent::Failed(heard)) = parent.hear_child().unwrap() else { panic!() };
+        assert_eq!(heard, error);
+        let Some(ToParent::InitPid(4711)) = parent.hear_child().unwrap() else { panic!() };
+        drop(child);
+        assert!(parent.hear_child().unwrap().is_none());
+    }
+
+    #[test]
+    fn descriptors_travel() {
+        let (parent, child) = Channel::pair().unwrap();
+        let null = std::fs::File::open("/dev/null").unwrap();
+        parent.tell_child(&ToChild::Source(3, null.into())).unwrap();
+        let Some(ToChild::Source(3, fd)) = child.hear_parent().unwrap() else { panic!() };
+        assert_eq!(rustix::fs::fstat(fd).unwrap().st_rdev, rustix::fs::makedev(1, 3));
+    }
+
+    #[test]
+    fn an_error_too_long_is_cut() {
+        let (parent, child) = Channel::pair().unwrap();
+        let error = Error::new(Kind::System, "x".repeat(3 * MAX));
+        child.tell_parent(&ToParent::Failed(error)).unwrap();
+        let Some(ToParent::Failed(heard)) = parent.hear_child().unwrap() else { panic!() };
+        assert!(heard.to_string().len() > MAX / 2);
+    }
+}

@@ -1,0 +1,156 @@
+//! Stage 1: the child of the parent's clone3, until it is, or has made, the container's init.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::thread::ThreadNameSpaceType;
+
+use super::protocol::{Channel, ToChild, ToParent};
+use super::{Job, Joins, stage2};
+use crate::error::{Context, Errno, Error, Kind, Result};
+use crate::plan::Steps;
+use crate::plan::libc_flag::{NEWPID, NEWTIME, NEWUSER};
+use crate::plan::namespaces::{self, Join, Rest};
+use crate::security::ids;
+use crate::sys::clone;
+
+/// Runs stage 1 and all that follows. Does not return.
+pub fn run(job: &Job<'_>, steps: Steps, channel: &Channel) -> ! {
+    let error = match enter(job, steps, channel) {
+        Ok(Role::Init) => stage2::run(job, channel),
+        // Stage 2 goes on as the parent's child; this process was only its midwife.
+        Ok(Role::Midwife) => clone::exit_now(0),
+        Err(error) => error,
+    };
+    fail(channel, error)
+}
+
+/// Tells the parent, and ends.
+pub fn fail(channel: &Channel, error: Error) -> ! {
+    let _ = channel.tell_parent(&ToParent::Failed(error));
+    clone::exit_now(1)
+}
+
+enum Role {
+    Init,
+    Midwife,
+}
+
+fn enter(job: &Job<'_>, steps: Steps, channel: &Channel) -> Result<Role> {
+    if let Some(process) =
+        job.plan.process.as_ref().filter(|process| !process.cpu_affinity.initial.is_empty())
+    {
+        crate::sys::sched::set_affinity(0, &process.cpu_affinity.initial)
+            .context("process.execCPUAffinity.initial: set the CPU affinity")?;
+    }
+    // What is done from here on is paid by the container.
+    job.cgroup.join()?;
+    if let Some(process) = job.plan.process.as_ref().filter(|process| !process.cpu_affinity.last.is_empty()) {
+        crate::sys::sched::set_affinity(0, &process.cpu_affinity.last)
+            .context("process.execCPUAffinity.final: set the CPU affinity")?;
+    }
+    let rest = match &job.joins {
+        Joins::Process { pidfd, kinds } => {
+            // The container's processes may look at us from now on (CVE-2016-9962).
+            hide()?;
+            rustix::thread::move_into_thread_name_spaces(
+                pidfd.as_fd(),
+                ThreadNameSpaceType::from_bits_retain(*kinds as u32),
+            )
+            .context("join the namespaces of the container")?;
+            if kinds & NEWUSER != 0 {
+                ids::become_root()?;
+            }
+            if kinds & (NEWPID | NEWTIME) != 0 { Rest::Fork(0) } else { Rest::Nothing }
+        }
+        Joins::Files(joins) => {
+            if !joins.is_empty() {
+                hide()?;
+            }
+            join_all(joins)?;
+            if steps.unshare_user {
+                clone::unshare(NEWUSER).context("make a user namespace")?;
+            }
+            if job.plan.namespaces.new & NEWUSER != 0 {
+                ask(channel, &ToParent::NeedIdMap)?;
+                ids::become_root()?;
+            }
+            if steps.unshare_time {
+                clone::unshare(NEWTIME).context("make a time namespace")?;
+                ask(channel, &ToParent::NeedTimeOffsets)?;
+            }
+            steps.rest
+        }
+    };
+    match rest {
+        Rest::Nothing => Ok(Role::Init),
+        Rest::Unshare(kinds) => {
+            clone::unshare(kinds).context("make the namespaces")?;
+            Ok(Role::Init)
+        }
+        Rest::Fork(kinds) => match clone::clone3_sibling(kinds).context("make the container's init")? {
+            0 => {
+                // Not a word before the parent knows whose words they are: it would take them for stage 1's.
+                match channel.hear_parent()? {
+                    Some(ToChild::Done) => Ok(Role::Init),
+                    _ => Err(Error::new(Kind::System, "the runtime has gone")),
+                }
+            }
+            pid => {
+                channel.tell_parent(&ToParent::InitPid(pid))?;
+                Ok(Role::Midwife)
+            }
+        },
+    }
+}
+
+/// Joins what can be joined with the rights of the outside; what needs those of the joined user namespace, which
+/// is the last, is tried again in it.
+fn join_all(joins: &[(Join, OwnedFd)]) -> Result<()> {
+    let user = joins.iter().any(|(join, _)| join.kind == NEWUSER);
+    let mut again = Vec::new();
+    for (join, fd) in joins {
+        match join_one(join, fd) {
+            Ok(()) if join.kind == NEWUSER => ids::become_root()?,
+            Ok(()) => {}
+            Err(e) if e.errno() == Some(Errno::EPERM) && user && join.kind != NEWUSER => {
+                again.push((join, fd))
+            }
+            Err(e) => return Err(e.context(describe(join))),
+        }
+    }
+    for (join, fd) in again {
+        join_one(join, fd).with_context(|| describe(join))?;
+    }
+    Ok(())
+}
+
+fn join_one(join: &Join, fd: &OwnedFd) -> Result<()> {
+    match rustix::thread::move_into_link_name_space(fd.as_fd(), None) {
+        // The kernel refuses to join the user namespace that one is in.
+        Err(rustix::io::Errno::INVAL) if join.kind == NEWUSER => {
+            Err(Errno::EINVAL).context("setns (it is the runtime's own)")
+        }
+        other => other.context("setns"),
+    }
+}
+
+fn describe(join: &Join) -> String {
+    let kind = namespaces::name(join.kind);
+    format!("linux.namespaces[{}]: join {kind} namespace {}", join.index, join.path.display())
+}
+
+/// Makes this process unreachable for ptrace and /proc/PID/{exe,fd,root} from inside the container.
+fn hide() -> Result<()> {
+    use rustix::process::DumpableBehavior;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context("become non-dumpable")
+}
+
+/// Asks the parent for something, and waits until it is done.
+pub fn ask(channel: &Channel, request: &ToParent) -> Result<()> {
+    channel.tell_parent(request)?;
+    match channel.hear_parent()? {
+        Some(ToChild::Done) => Ok(()),
+        // The parent was killed: what it has made is half of a container, which must not live on.
+        _ => Err(Error::new(Kind::System, "the runtime has gone")),
+    }
+}
