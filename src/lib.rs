@@ -23,5 +23,6 @@ pub mod plan;
 pub mod rootfs;
 pub mod seccomp;
 pub mod security;
+pub mod state;
 #[allow(unsafe_code)]
 pub mod sys;

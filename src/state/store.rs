@@ -1,0 +1,302 @@
+//! The directory of containers. Everything below it goes by directory fd, without following symbolic links.
+
+use super::entry::{DIR, Entry};
+use super::{ContainerId, State, Status, process};
+use crate::bail;
+use crate::error::{Context, Error, Kind, Result};
+use crate::gate;
+use crate::log;
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, flock, mkdirat, openat, unlinkat};
+use rustix::io::Errno;
+use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// All containers below one root directory.
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+    /// The root was chosen below XDG_RUNTIME_DIR, whose aged files may be cleaned away.
+    is_runtime_dir: bool,
+    /// `None` while there is no such directory.
+    root: Option<Rc<OwnedFd>>,
+}
+
+impl Store {
+    /// Opens the store at `root`, or at the default place: `/run/tare`, or `$XDG_RUNTIME_DIR/tare` for who is not
+    /// root. It need not exist.
+    pub fn open(root: Option<&Path>) -> Result<Store> {
+        let (path, is_runtime_dir) = match root {
+            Some(path) => (path.to_owned(), false),
+            None => default_root(),
+        };
+        let mut store = Store { path, is_runtime_dir, root: None };
+        store.root = store.open_root()?;
+        Ok(store)
+    }
+
+    fn open_root(&self) -> Result<Option<Rc<OwnedFd>>> {
+        match rustix::fs::open(&self.path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        {
+            Ok(fd) => Ok(Some(Rc::new(fd))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("open root {}", self.path.display())),
+        }
+    }
+
+    /// The root directory, as it was given.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Claims `id`: of all who try at once, one gets it. Dropping the reservation without
+    /// [`commit`](Reservation::commit) removes the directory again.
+    pub fn reserve(&mut self, id: &ContainerId) -> Result<Reservation> {
+        let root = match &self.root {
+            Some(root) => Rc::clone(root),
+            None => self.make_root()?,
+        };
+        let what = || format!("make {}/{id}", self.path.display());
+        match mkdirat(&*root, id.as_str(), Mode::RWXU) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => bail!(Exists, "container with given ID already exists"),
+            Err(error) => return Err(error).with_context(what),
+        }
+        // The lock is held until commit; the kernel drops it if this process dies. Another may ask for it for a moment.
+        let locked = openat(&*root, id.as_str(), DIR, Mode::empty())
+            .and_then(|dir| flock(&dir, FlockOperation::LockExclusive).map(|()| dir));
+        let dir = locked.with_context(what).inspect_err(|_| {
+            let _ = unlinkat(&*root, id.as_str(), AtFlags::REMOVEDIR);
+        })?;
+        let creator = rustix::process::getpid();
+        Ok(Reservation { entry: Some(Entry { root, id: id.clone(), dir }), creator })
+    }
+
+    fn make_root(&mut self) -> Result<Rc<OwnedFd>> {
+        let what = || format!("make root {}", self.path.display());
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.path).with_context(what)?;
+        if self.is_runtime_dir {
+            // The basedir specification: the sticky bit keeps the periodic clean-up away.
+            std::fs::set_permissions(&self.path, std::fs::Permissions::from_mode(0o1700))
+                .with_context(what)?;
+        }
+        match self.open_root()? {
+            Some(root) => Ok(self.root.insert(root).clone()),
+            None => Err(Error::os(crate::error::Errno::ENOENT, what())),
+        }
+    }
+
+    /// Opens a container. One whose creation was cut short is opened too, for `delete`: see [`Container::state`].
+    pub fn load(&self, id: &ContainerId) -> Result<Container> {
+        let missing = || Error::new(Kind::NotFound, format!("container {:?} does not exist", id.as_str()));
+        let Some(root) = &self.root else { return Err(missing()) };
+        let dir = match openat(&**root, id.as_str(), DIR, Mode::empty()) {
+            Ok(dir) => dir,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Err(missing()),
+            Err(error) => return Err(error).with_context(|| format!("open {}/{id}", self.path.display())),
+        };
+        let entry = Entry { root: Rc::clone(root), id: id.clone(), dir };
+        let state = entry.read_state();
+        Ok(Container { entry, state })
+    }
+
+    /// All containers, by id. Entries that cannot be read are left out with a warning: one broken container must not
+    /// hide the others.
+    pub fn list(&self) -> Result<Vec<Container>> {
+        let Some(root) = &self.root else { return Ok(Vec::new()) };
+        let what = || format!("list {}", self.path.display());
+        let mut all = Vec::new();
+        let dir = openat(&**root, ".", DIR, Mode::empty()).with_context(what)?;
+        for entry in Dir::new(dir).with_context(what)? {
+            let entry = entry.with_context(what)?;
+            if !matches!(entry.file_type(), FileType::Directory | FileType::Unknown) {
+                continue;
+            }
+            let Some(id) = entry.file_name().to_str().ok().and_then(|name| ContainerId::parse(name).ok())
+            else {
+                continue;
+            };
+            match self.load(&id).and_then(|container| container.state().map(drop).map(|()| container)) {
+                Ok(container) => all.push(container),
+                // Deleted since, or being created and not yet recorded.
+                Err(error) if error.kind() == Kind::NotFound => log::debug(|| format!("list: {error}")),
+                Err(error) => log::warn(&format!("list: {error}")),
+            }
+        }
+        all.sort_by(|a, b| a.id().cmp(b.id()));
+        Ok(all)
+    }
+}
+
+/// `/run/tare` for root. Others, and root of a user namespace that is not called so, have `$XDG_RUNTIME_DIR/tare`;
+/// the flag says which.
+fn default_root() -> (PathBuf, bool) {
+    choose_root(std::env::var_os("XDG_RUNTIME_DIR"), || {
+        if !rustix::process::geteuid().is_root() {
+            return true;
+        }
+        let uid_map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        is_in_user_namespace(&uid_map) && std::env::var_os("USER").is_none_or(|user| user != "root")
+    })
+}
+
+/// Podman, as root, sets the variable to nothing.
+fn choose_root(runtime_dir: Option<OsString>, honour: impl FnOnce() -> bool) -> (PathBuf, bool) {
+    match runtime_dir.filter(|dir| !dir.is_empty()) {
+        Some(dir) if honour() => (Path::new(&dir).join("tare"), true),
+        _ => (PathBuf::from("/run/tare"), false),
+    }
+}
+
+fn is_in_user_namespace(uid_map: &str) -> bool {
+    !uid_map.is_empty() && !uid_map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+}
+
+/// A claimed id whose container is being made.
+#[derive(Debug)]
+#[must_use = "dropping a reservation removes the container"]
+pub struct Reservation {
+    /// `None` once committed.
+    entry: Option<Entry>,
+    /// Only this process may undo it: its forks have copies.
+    creator: rustix::process::Pid,
+}
+
+impl Reservation {
+    fn entry(&self) -> &Entry {
+        match &self.entry {
+            Some(entry) => entry,
+            None => unreachable!("taken only by commit, which consumes the reservation"),
+        }
+    }
+
+    /// The id it claims.
+    pub fn id(&self) -> &ContainerId {
+        &self.entry().id
+    }
+
+    /// The container's directory.
+    pub fn dir(&self) -> BorrowedFd<'_> {
+        self.entry().dir.as_fd()
+    }
+
+    /// Records what is about to be made (above all the cgroup, while `init_process_pid` is 0), so that it can be found
+    /// and removed if this process is killed meanwhile. Costs an openat, a write, a close and a rename.
+    pub fn checkpoint(&self, state: &State) -> Result<()> {
+        self.entry().write_state(state)
+    }
+
+    /// Ends the creation: from now on the container is there. On an error everything recorded is removed.
+    pub fn commit(mut self, state: State) -> Result<Container> {
+        self.checkpoint(&state)?;
+        flock(self.dir(), FlockOperation::Unlock).context("unlock container")?;
+        match self.entry.take() {
+            Some(entry) => Ok(Container { entry, state: Ok(state) }),
+            None => unreachable!("taken only here"),
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if let Some(entry) = &self.entry
+            && rustix::process::getpid() == self.creator
+            && let Err(error) = entry.remove()
+        {
+            log::warn(&error.to_string());
+        }
+    }
+}
+
+/// A container of the store.
+#[derive(Debug)]
+pub struct Container {
+    entry: Entry,
+    /// The error tells why there is none.
+    state: Result<State>,
+}
+
+impl Container {
+    /// Its id.
+    pub fn id(&self) -> &ContainerId {
+        &self.entry.id
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> BorrowedFd<'_> {
+        self.entry.dir.as_fd()
+    }
+
+    /// Its facts. [`Kind::NotFound`] if its creation was cut short before there were any, [`Kind::State`] if they
+    /// cannot be read.
+    pub fn state(&self) -> Result<&State> {
+        self.state.as_ref().map_err(Clone::clone)
+    }
+
+    /// Replaces its facts.
+    pub fn save(&mut self, state: State) -> Result<()> {
+        self.entry.write_state(&state)?;
+        self.state = Ok(state);
+        Ok(())
+    }
+
+    /// Whether it has a process on record: its creation came to its end.
+    fn is_whole(&self) -> bool {
+        self.state.as_ref().is_ok_and(|state| state.init_process_pid != 0)
+    }
+
+    /// Its status. `frozen` tells whether its cgroup is frozen, and is asked only while the process is there.
+    pub fn status(&self, frozen: impl FnOnce() -> bool) -> Result<Status> {
+        let state = match &self.state {
+            Ok(state) if self.is_whole() => state,
+            _ if self.creator_is_alive()? => return Ok(Status::Creating),
+            _ => return Ok(Status::Stopped),
+        };
+        if !process::is_alive(state.init_process_pid, state.init_process_start)? {
+            return Ok(Status::Stopped);
+        }
+        if frozen() {
+            return Ok(Status::Paused);
+        }
+        Ok(if state.gate && gate::is_waiting(self.dir()) { Status::Created } else { Status::Running })
+    }
+
+    /// A pidfd of its process; `None` if that has ended.
+    pub fn pidfd(&self) -> Result<Option<OwnedFd>> {
+        match &self.state {
+            Ok(state) => process::pidfd(state.init_process_pid, state.init_process_start),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Removes it from the store: the last step of a deletion. No error if another did so meanwhile.
+    pub fn remove(self) -> Result<()> {
+        let lock = match self.is_whole() {
+            true => FlockOperation::LockExclusive,
+            // Its creator may be at work and hold the lock to the end; it will find the directory gone and give up.
+            false => FlockOperation::NonBlockingLockExclusive,
+        };
+        match flock(&self.entry.dir, lock) {
+            Ok(()) | Err(Errno::WOULDBLOCK) => self.entry.remove(),
+            Err(error) => Err(error).with_context(|| format!("lock container {:?}", self.id().as_str())),
+        }
+    }
+
+    /// Who makes a container holds its directory locked.
+    fn creator_is_alive(&self) -> Result<bool> {
+        match flock(&self.entry.dir, FlockOperation::NonBlockingLockShared) {
+            Err(Errno::WOULDBLOCK) => Ok(true),
+            Err(error) => Err(error).context("lock container"),
+            Ok(()) => {
+                flock(&self.entry.dir, FlockOperation::Unlock).context("unlock container")?;
+                Ok(false)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;
