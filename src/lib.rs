@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), deny(unsafe_code))]
 
 pub mod cgroup;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod console;
