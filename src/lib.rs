@@ -8,6 +8,7 @@
 pub mod cgroup;
 pub mod cli;
 pub mod clock;
+pub mod commands;
 pub mod config;
 pub mod console;
 pub mod error;
@@ -17,6 +18,7 @@ pub mod gate;
 pub mod hooks;
 pub mod host;
 pub mod launch;
+pub mod lifecycle;
 pub mod log;
 pub mod notify;
 pub mod path;

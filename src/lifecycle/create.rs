@@ -1,0 +1,301 @@
+//! `create` and `run`.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::value::RawValue;
+
+use super::files::{Inherited, PidFile, send_pidfd, terminal};
+use super::{cgroup_view, destroy, layout, namespace_paths, poststop};
+use crate::cgroup::Manager;
+use crate::cli::{CreateOptions, Global, RunOptions};
+use crate::config::{self, Config};
+use crate::error::{Context, Error, Kind, Result};
+use crate::hooks::Identity;
+use crate::host::Host;
+use crate::launch::{self, Job, Running};
+use crate::notify::Relay;
+use crate::plan::{self, Plan};
+use crate::seccomp::{self, Program};
+use crate::state::{Container, Reservation, State, start_time};
+use crate::{gate, log};
+
+/// Which verb this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// `create`: init waits at the gate.
+    Create,
+    /// `run --detach`.
+    Detached,
+    /// `run`.
+    Foreground,
+}
+
+/// A container that is ready: everything but its exec has happened.
+struct Ready {
+    container: Container,
+    running: Running,
+    scaffold: Scaffold,
+    pid_file: Option<PidFile>,
+    notify: Option<Relay>,
+}
+
+/// What has been made, to be taken down again if anything fails after it: the process first, then its cgroup, then the
+/// hooks are told, and last the id is free.
+struct Scaffold {
+    manager: Manager,
+    identity: Identity,
+    plan: Plan,
+    /// A process was started, so hooks may have run: poststop has something to clean up.
+    launched: bool,
+    complete: bool,
+}
+
+impl Scaffold {
+    fn take_down(&mut self) {
+        if self.complete {
+            return;
+        }
+        self.complete = true;
+        if let Err(e) = destroy::remove_cgroup(&self.manager) {
+            log::warn(&e.to_string());
+        }
+        destroy::unmount_rootfs(&self.plan);
+        if self.launched {
+            poststop(&self.plan.hooks, &self.identity);
+        }
+    }
+}
+
+impl Drop for Scaffold {
+    fn drop(&mut self) {
+        self.take_down();
+    }
+}
+
+/// `create`: makes a container whose process waits for `start`.
+pub fn create(global: &Global, options: &CreateOptions) -> Result<()> {
+    let ready = make(global, options, Mode::Create).map_err(create_failed)?;
+    let Ready { container, running, mut scaffold, pid_file, .. } = ready;
+    if let Err(e) = running.leave_at_gate() {
+        scaffold.take_down();
+        let _ = container.remove();
+        return Err(create_failed(e));
+    }
+    scaffold.complete = true;
+    if let Some(file) = pid_file {
+        file.keep();
+    }
+    Ok(())
+}
+
+/// `run`: makes a container, starts it, and, in the foreground, stands in for it. The exit code.
+pub fn run(global: &Global, options: &RunOptions) -> Result<i32> {
+    let mode = if options.detach { Mode::Detached } else { Mode::Foreground };
+    if mode == Mode::Foreground && !options.no_subreaper {
+        // Orphans of a container without a pid namespace come to us, and not to the host's init.
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+            .context("become a subreaper")?;
+    }
+    let ready = make(global, &options.create, mode).map_err(create_failed)?;
+    let Ready { container, mut running, mut scaffold, pid_file, notify } = ready;
+    let started = running.start().and_then(|()| {
+        let state = scaffold.identity.state("running", running.pid);
+        crate::hooks::run("poststart", &scaffold.plan.hooks.poststart, &state, None)
+    });
+    if let Err(e) = started {
+        let _ = super::kill_and_wait(&running.pidfd);
+        scaffold.take_down();
+        let _ = container.remove();
+        return Err(create_failed(e));
+    }
+    if let Some(file) = pid_file {
+        file.keep();
+    }
+    if mode == Mode::Detached {
+        scaffold.complete = true;
+        if let Some(relay) = notify {
+            use std::os::fd::AsFd;
+            relay.wait_ready(running.pid, running.pidfd.as_fd())?;
+        }
+        running.disarm();
+        return Ok(0);
+    }
+    let code = crate::foreground::stand_in(running, notify);
+    if options.keep {
+        scaffold.complete = true;
+    } else {
+        scaffold.take_down();
+        container.remove()?;
+    }
+    code
+}
+
+fn create_failed(e: Error) -> Error {
+    match e.kind() {
+        // These are about the request, not about the attempt.
+        Kind::Exists | Kind::Usage | Kind::NotFound => e,
+        _ => e.context("unable to start container process").context("tare create failed"),
+    }
+}
+
+/// Everything up to a process that is ready to be executed.
+fn make(global: &Global, options: &CreateOptions, mode: Mode) -> Result<Ready> {
+    let inherited = Inherited::take(options.preserve_fds)?;
+    let bundle = bundle(options.bundle.as_deref())?;
+    let config = config::load(&bundle, options.config.as_deref())?;
+    judge(&config, global, options, mode)?;
+    let mut store = super::open_store(global)?;
+    let notify_socket = std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty());
+    let notify_dir = match &notify_socket {
+        Some(_) => Some(absolute(store.path())?.join(options.id.as_str()).join(crate::notify::DIR)),
+        None => None,
+    };
+    let plan_options = plan::Options {
+        id: options.id.as_str().to_owned(),
+        bundle: bundle.clone(),
+        no_pivot: options.no_pivot,
+        no_new_keyring: options.no_new_keyring,
+        preserve_fds: inherited.count,
+        listen_fds: inherited.listen,
+        notify_dir,
+    };
+    let mut plan = plan::build(&config.spec, &plan_options)?;
+    if let Some(rootfs) = plan.rootfs.as_mut().filter(|rootfs| rootfs.label.is_some()) {
+        // `linux.mountLabel` means nothing without SELinux, where mount options for it are unknown.
+        rootfs.label = rootfs.label.take().filter(|_| Host::new().selinux());
+    }
+    log::debug(|| format!("plan: {plan:?}"));
+    let program = compile(config.spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()))?;
+    let linux = config.spec.linux().as_ref();
+    let cgroup = plan::cgroup::build(
+        linux.and_then(|linux| linux.cgroups_path().as_ref()).and_then(|path| path.to_str()),
+        options.id.as_str(),
+        linux.and_then(|linux| linux.resources().as_ref()),
+        linux.and_then(|linux| linux.devices().as_deref()).unwrap_or_default(),
+    )?;
+    let wants_terminal = plan.process.as_ref().is_some_and(|process| process.terminal);
+    let terminal = terminal(wants_terminal, mode != Mode::Foreground, options.console_socket.as_deref())?;
+    let joins = launch::open_joins(&plan.namespaces.join)?;
+    let layout = layout(global)?;
+
+    // From here on something is made.
+    let reservation = store.reserve(&options.id)?;
+    let mut state = first_state(options, &config, &plan, &bundle)?;
+    let manager = match &layout {
+        None => Manager::None,
+        Some(layout) => {
+            let record = Manager::planned(layout, &cgroup)?.record();
+            state.cgroup_paths = record.paths.clone();
+            state.cgroup = Some(raw(&record)?);
+            reservation.checkpoint(&state)?;
+            Manager::create(layout, &cgroup)?
+        }
+    };
+    let view = cgroup_view(&manager, layout.as_ref(), &plan.namespaces);
+    let identity = super::identity(&state);
+    // Dropped in reverse on the way out of a failure: the process (in `running`), the scaffold, the reservation.
+    let mut scaffold = Scaffold { manager, identity, plan, launched: false, complete: false };
+    let (notify, gate) = at_the_door(&reservation, notify_socket.as_deref(), mode)?;
+    let entry = scaffold.manager.entry()?;
+    scaffold.launched = true;
+    let running = launch::launch(Job {
+        plan: &scaffold.plan,
+        seccomp: program.as_ref(),
+        cgroup: &entry,
+        cgroup_view: &view,
+        joins,
+        gate,
+        identity: &scaffold.identity,
+        terminal,
+        oom_killed: &|| scaffold.manager.oom_killed().unwrap_or(false),
+    })?;
+    state.init_process_pid = running.pid;
+    state.init_process_start = start_time(running.pid)?;
+    state.namespace_paths = namespace_paths(running.pid);
+    if let Some(path) = &options.pidfd_socket {
+        send_pidfd(path, &running.pidfd)?;
+    }
+    let pid_file = options.pid_file.as_deref().map(|path| PidFile::write(path, running.pid)).transpose()?;
+    let container = reservation.commit(state)?;
+    Ok(Ready { container, running, scaffold, pid_file, notify })
+}
+
+/// The sockets in the state directory: where readiness is told, and where init waits.
+fn at_the_door(
+    reservation: &Reservation,
+    notify_socket: Option<&std::ffi::OsStr>,
+    mode: Mode,
+) -> Result<(Option<Relay>, Option<std::os::fd::OwnedFd>)> {
+    let notify = match notify_socket {
+        None => None,
+        Some(to) => {
+            Relay::make_dir(reservation.dir())?;
+            // `start` binds the socket of what `create` has made.
+            (mode != Mode::Create).then(|| Relay::bind(reservation.dir(), to)).transpose()?
+        }
+    };
+    let gate = (mode == Mode::Create).then(|| gate::make(reservation.dir())).transpose()?;
+    Ok((notify, gate))
+}
+
+fn judge(config: &Config, global: &Global, options: &CreateOptions, mode: Mode) -> Result<()> {
+    let judgement = config::Options {
+        start: mode != Mode::Create,
+        systemd_cgroup: global.cgroup_manager == crate::cli::CgroupManager::Systemd,
+        no_pivot: options.no_pivot,
+    };
+    for warning in config::validate(config, &Host::new(), &judgement)? {
+        log::warn(&warning);
+    }
+    Ok(())
+}
+
+/// The filter of a profile, by what this kernel has of what it uses.
+pub fn compile(profile: Option<&oci_spec::runtime::LinuxSeccomp>) -> Result<Option<Program>> {
+    let Some(profile) = profile else { return Ok(None) };
+    let support = seccomp::Support::probe(
+        profile,
+        crate::sys::seccomp::action_available,
+        crate::sys::seccomp::flag_available,
+    );
+    let program = seccomp::compile(profile, &support)?;
+    for warning in &program.warnings {
+        log::debug(|| warning.clone());
+    }
+    Ok(Some(program))
+}
+
+fn first_state(options: &CreateOptions, config: &Config, plan: &Plan, bundle: &Path) -> Result<State> {
+    let text = String::from_utf8(config.raw.clone())
+        .map_err(|_| Error::new(Kind::Config, "config.json: not valid UTF-8"))?;
+    let spec =
+        RawValue::from_string(text).map_err(|e| Error::new(Kind::Config, format!("config.json: {e}")))?;
+    Ok(State {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        id: options.id.as_str().to_owned(),
+        created: crate::clock::now_nano(),
+        bundle: bundle.to_owned(),
+        rootfs: plan.rootfs.as_ref().map(|rootfs| rootfs.path.clone()).unwrap_or_default(),
+        owner: rustix::process::getuid().as_raw(),
+        no_pivot: options.no_pivot,
+        no_new_keyring: options.no_new_keyring,
+        gate: true,
+        spec: Some(spec),
+        ..State::default()
+    })
+}
+
+fn raw<T: serde::Serialize>(value: &T) -> Result<Box<RawValue>> {
+    serde_json::value::to_raw_value(value)
+        .map_err(|e| Error::new(Kind::System, format!("record the cgroup: {e}")))
+}
+
+/// The bundle, absolute: it is stored, and later calls come from elsewhere.
+fn bundle(given: Option<&Path>) -> Result<PathBuf> {
+    let path = given.unwrap_or(Path::new("."));
+    std::fs::canonicalize(path).with_context(|| format!("bundle {}", path.display()))
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("root {}", path.display()))
+}

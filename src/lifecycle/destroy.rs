@@ -1,0 +1,103 @@
+//! Taking a container away.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use crate::cgroup::Manager;
+use crate::error::Result;
+use crate::log;
+use crate::plan::{HookSet, Plan};
+use crate::state::Container;
+
+/// How long killed processes may take to be gone: one in uninterruptible sleep on a dead disk may take for ever.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Kills what is left in a cgroup, waits until it is empty, and removes it.
+pub fn remove_cgroup(manager: &Manager) -> Result<()> {
+    kill_all(manager)?;
+    manager.delete()
+}
+
+/// Kills every process of a cgroup and waits until they are gone.
+pub fn kill_all(manager: &Manager) -> Result<()> {
+    if matches!(manager, Manager::None) {
+        return Ok(());
+    }
+    manager.kill(libc::SIGKILL)?;
+    manager.wait_empty(PATIENCE).map(drop)
+}
+
+/// Takes down what was mounted on the host for a container that has no mount namespace of its own.
+pub fn unmount_rootfs(plan: &Plan) {
+    if let Some(rootfs) = plan.rootfs.as_ref().filter(|rootfs| !rootfs.own_namespace) {
+        unmount(&rootfs.path);
+    }
+}
+
+fn unmount(rootfs: &std::path::Path) {
+    let _ = rustix::mount::unmount(rootfs, rustix::mount::UnmountFlags::DETACH);
+}
+
+/// Removes everything of a container whose process has ended: its cgroup with whatever is left in it, what it has mounted
+/// on the host, its directory; then its poststop hooks run (runtime.md, "Lifecycle", steps 12 and 13). The directory goes
+/// last of all that can fail, so that a deletion cut short can be repeated.
+pub fn destroy(container: Container) -> Result<()> {
+    let mut last_words = None;
+    if let Ok(state) = container.state() {
+        let manager = super::manager(state)?;
+        if state.init_process_pid == 0 {
+            // Cut short before its process was recorded: what has been forked ends by itself, as its parent is gone.
+            // The cgroup may have been found in use by others, who must not be killed.
+            manager.wait_empty(PATIENCE)?;
+            manager.delete()?;
+        } else {
+            remove_cgroup(&manager)?;
+        }
+        let shared_mounts = state.spec.is_some() && !state.has_own_mount_namespace();
+        let has_hook = state.spec.as_ref().is_some_and(|spec| spec.get().contains("\"poststop\""));
+        // Most have neither; a look is cheaper than a parse.
+        if shared_mounts || has_hook {
+            match super::stored_config(state) {
+                Ok(config) => {
+                    if shared_mounts {
+                        unmount(&state.rootfs);
+                    }
+                    // A creation that was cut short before there was a process has run no hook.
+                    if state.init_process_pid != 0 {
+                        last_words =
+                            Some((HookSet::new(config.spec.hooks().as_ref()), super::identity(state)));
+                    }
+                }
+                Err(e) => log::warn(&e.to_string()),
+            }
+        }
+    }
+    container.remove()?;
+    if let Some((hooks, identity)) = last_words {
+        super::poststop(&hooks, &identity);
+    }
+    Ok(())
+}
+
+/// Kills one process and waits until it is gone, by its pidfd.
+pub fn kill_and_wait(pidfd: impl AsFd) -> Result<()> {
+    use crate::error::{Context, Errno};
+    use rustix::event::{PollFd, PollFlags, Timespec};
+    match crate::sys::pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(e) => return Err(e).context("kill the container's process"),
+    }
+    let limit = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+    loop {
+        match rustix::event::poll(&mut fds, Some(&limit)) {
+            Err(rustix::io::Errno::INTR) => {}
+            Ok(0) => crate::bail!(
+                System,
+                "the container's process still runs {} s after SIGKILL",
+                PATIENCE.as_secs()
+            ),
+            ended => return ended.context("wait for the container's process").map(drop),
+        }
+    }
+}

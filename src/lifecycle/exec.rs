@@ -1,0 +1,267 @@
+//! `exec`: the stored process with what the command line changes, in the namespaces of the container.
+//!
+//! Nothing is read from the bundle, and nothing is made up: whatever confines the container's process confines this one.
+
+use std::os::fd::AsFd;
+
+use oci_spec::runtime::{Capability, Process, Spec};
+
+use super::files::{Inherited, PidFile, send_pidfd, terminal};
+use crate::cgroup::SubCgroups;
+use crate::cli::{ExecOptions, Global};
+use crate::config;
+use crate::error::{Context, Errno, Error, Kind, Result};
+use crate::host::Host;
+use crate::launch::{self, Job, Joins};
+use crate::log;
+use crate::plan::namespaces::Namespaces;
+use crate::plan::{self, HookSet, Plan};
+use crate::rootfs::CgroupView;
+use crate::state::{Status, start_time};
+
+/// Runs a process in a container. The exit code.
+pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
+    let inherited = Inherited::take(options.preserve_fds)?;
+    let store = super::open_store(global)?;
+    let container = store.load(&options.id)?;
+    let state = container.state()?;
+    let manager = super::manager(state)?;
+    match container.status(|| manager.is_frozen().unwrap_or(false))? {
+        Status::Stopped => return Err(Error::new(Kind::State, "cannot exec in a stopped container")),
+        Status::Creating => {
+            return Err(Error::new(Kind::State, "cannot exec in a container that is being created"));
+        }
+        Status::Paused if !options.ignore_paused => {
+            return Err(Error::new(
+                Kind::State,
+                "cannot exec in a paused container (use --ignore-paused to override)",
+            ));
+        }
+        _ => {}
+    }
+    let Some(init) = container.pidfd()? else {
+        return Err(Error::new(Kind::State, "cannot exec in a stopped container"));
+    };
+    let config = super::stored_config(state)?;
+    let process = process(options, &config.spec)?;
+    let plan_options = plan::Options {
+        id: state.id.clone(),
+        bundle: state.bundle.clone(),
+        no_new_keyring: state.no_new_keyring,
+        preserve_fds: inherited.count,
+        listen_fds: inherited.listen,
+        ..plan::Options::default()
+    };
+    let linux = config.spec.linux().as_ref();
+    let namespaces = match linux {
+        Some(linux) => Namespaces::new(linux)?,
+        None => Namespaces::default(),
+    };
+    let kinds = namespaces.kinds();
+    let planned = plan::Process::for_exec(&process, linux, &plan_options)?;
+    let terminal = terminal(planned.terminal, options.detach, options.console_socket.as_deref())?;
+    let plan = Plan {
+        id: state.id.clone(),
+        namespaces: Namespaces::default(),
+        rootfs: None,
+        process: Some(planned),
+        hostname: None,
+        domainname: None,
+        sysctl: Vec::new(),
+        loopback: false,
+        hooks: HookSet::default(),
+    };
+    let program = super::create::compile(linux.and_then(|linux| linux.seccomp().as_ref()))?;
+    let identity = super::identity(state);
+    if !options.detach {
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+            .context("become a subreaper")?;
+    }
+    let launch = |entry: &crate::cgroup::Entry, terminal| {
+        launch::launch(Job {
+            plan: &plan,
+            seccomp: program.as_ref(),
+            cgroup: entry,
+            cgroup_view: &CgroupView::None,
+            joins: Joins::Process { pidfd: init.try_clone().context("dup")?, kinds },
+            gate: None,
+            identity: &identity,
+            terminal,
+            oom_killed: &|| manager.oom_killed().unwrap_or(false),
+        })
+    };
+    let failed = |e: Error| e.context("unable to start container process").context("exec failed");
+    let entry = manager.entry_in(&options.cgroups)?;
+    let mut running = match launch(&entry, terminal) {
+        // The payload has made its cgroup an inner one, which may hold no process: go where init went.
+        Err(e) if e.errno() == Some(Errno::EBUSY) && options.cgroups == SubCgroups::default() => {
+            let layout = crate::cgroup::Layout::detect(std::path::Path::new(super::CGROUP_ROOT))?;
+            let entry = manager.entry_of(&layout, state.init_process_pid)?;
+            let again = self::terminal_again(&plan, options)?;
+            launch(&entry, again).map_err(failed)?
+        }
+        launched => launched.map_err(failed)?,
+    };
+    if let Some(path) = &options.pidfd_socket {
+        send_pidfd(path, &running.pidfd)?;
+    }
+    // conmon takes the pid file, and not the exit code, for the sign of success: it must not be there if the exec
+    // fails, and must be there when it has succeeded.
+    let pid = running.pid;
+    start_time(pid).map_err(failed)?;
+    running.start().map_err(failed)?;
+    if let Some(path) = &options.pid_file {
+        match PidFile::write(path, pid) {
+            Ok(file) => file.keep(),
+            Err(e) => {
+                let _ = super::destroy::kill_and_wait(running.pidfd.as_fd());
+                return Err(e);
+            }
+        }
+    }
+    if options.detach {
+        running.disarm();
+        return Ok(0);
+    }
+    crate::foreground::stand_in(running, None)
+}
+
+fn terminal_again(plan: &Plan, options: &ExecOptions) -> Result<launch::Terminal> {
+    let wanted = plan.process.as_ref().is_some_and(|process| process.terminal);
+    terminal(wanted, options.detach, options.console_socket.as_deref())
+}
+
+/// The process to run: that of `--process`, or the stored one with the flags, and with the stored one's confinement
+/// wherever it says nothing.
+fn process(options: &ExecOptions, spec: &Spec) -> Result<Process> {
+    let host = Host::new();
+    let stored = spec.process().as_ref();
+    let mut process = match &options.process {
+        Some(path) => {
+            let bytes = std::fs::read(path).with_context(|| format!("--process: read {}", path.display()))?;
+            let (mut process, warnings) = config::process_from_slice(&bytes, &host)?;
+            warnings.iter().for_each(|warning| log::warn(warning));
+            if let Some(stored) = stored {
+                inherit(&mut process, stored);
+            }
+            if options.tty {
+                process.set_terminal(Some(true));
+            }
+            process
+        }
+        None => {
+            let mut process = stored
+                .cloned()
+                .ok_or_else(|| Error::new(Kind::Config, "process: the container has none to take over"))?;
+            process.set_args(Some(options.args.clone()));
+            process.set_terminal(Some(options.tty));
+            // The container's own terminal may be of another size.
+            process.set_console_size(None);
+            process
+        }
+    };
+    override_by_flags(&mut process, options)?;
+    config::validate_process(&process, &host)?;
+    Ok(process)
+}
+
+/// What the document of `--process` leaves open is the container's, as with runc.
+fn inherit(process: &mut Process, stored: &Process) {
+    if process.capabilities().is_none() {
+        process.set_capabilities(stored.capabilities().clone());
+    }
+    if process.rlimits().as_ref().is_none_or(Vec::is_empty) {
+        process.set_rlimits(stored.rlimits().clone());
+    }
+    if process.no_new_privileges().is_none() {
+        process.set_no_new_privileges(stored.no_new_privileges());
+    }
+    if process.apparmor_profile().as_ref().is_none_or(String::is_empty) {
+        process.set_apparmor_profile(stored.apparmor_profile().clone());
+    }
+    if process.selinux_label().as_ref().is_none_or(String::is_empty) {
+        process.set_selinux_label(stored.selinux_label().clone());
+    }
+    if process.oom_score_adj().is_none() {
+        process.set_oom_score_adj(stored.oom_score_adj());
+    }
+    if process.scheduler().is_none() {
+        process.set_scheduler(stored.scheduler().clone());
+    }
+    if process.io_priority().is_none() {
+        process.set_io_priority(*stored.io_priority());
+    }
+    if process.exec_cpu_affinity().is_none() {
+        process.set_exec_cpu_affinity(stored.exec_cpu_affinity().clone());
+    }
+}
+
+fn override_by_flags(process: &mut Process, options: &ExecOptions) -> Result<()> {
+    if let Some(cwd) = &options.cwd {
+        process.set_cwd(cwd.into());
+    }
+    if !options.env.is_empty() {
+        let mut env = process.env().clone().unwrap_or_default();
+        env.extend(options.env.iter().cloned());
+        process.set_env(Some(env));
+    }
+    let mut user = process.user().clone();
+    if let Some(given) = &options.user {
+        user.set_uid(given.uid);
+        if let Some(gid) = given.gid {
+            user.set_gid(gid);
+        }
+    }
+    if !options.additional_gids.is_empty() {
+        let mut groups = user.additional_gids().clone().unwrap_or_default();
+        groups.extend(&options.additional_gids);
+        user.set_additional_gids(Some(groups));
+    }
+    process.set_user(user);
+    if let Some(label) = &options.process_label {
+        process.set_selinux_label(Some(label.clone()));
+    }
+    if let Some(profile) = &options.apparmor {
+        process.set_apparmor_profile(Some(profile.clone()));
+    }
+    if options.no_new_privs {
+        process.set_no_new_privileges(Some(true));
+    }
+    if !options.caps.is_empty() {
+        let mut caps = process.capabilities().clone().unwrap_or_else(no_capabilities);
+        for name in &options.caps {
+            let cap = capability(name)?;
+            // Not inheritable, and so not ambient: a program with inheritable file capabilities would get them
+            // beyond what --cap gives (CVE-2022-24769, CVE-2022-29162).
+            let add = |set: &Option<oci_spec::runtime::Capabilities>| {
+                let mut set = set.clone().unwrap_or_default();
+                set.insert(cap);
+                Some(set)
+            };
+            let (bounding, effective, permitted) =
+                (add(caps.bounding()), add(caps.effective()), add(caps.permitted()));
+            caps.set_bounding(bounding);
+            caps.set_effective(effective);
+            caps.set_permitted(permitted);
+        }
+        process.set_capabilities(Some(caps));
+    }
+    Ok(())
+}
+
+fn no_capabilities() -> oci_spec::runtime::LinuxCapabilities {
+    let mut caps = oci_spec::runtime::LinuxCapabilities::default();
+    caps.set_bounding(None);
+    caps.set_effective(None);
+    caps.set_inheritable(None);
+    caps.set_permitted(None);
+    caps.set_ambient(None);
+    caps
+}
+
+fn capability(name: &str) -> Result<Capability> {
+    let upper = name.to_ascii_uppercase();
+    let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
+    serde_json::from_value(serde_json::Value::String(full))
+        .map_err(|_| Error::new(Kind::Usage, format!("--cap: unknown capability {name:?}")))
+}

@@ -1,0 +1,147 @@
+//! What the caller is given beside the exit code: pid file, pidfd, console; and what it gives: descriptors.
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Context, Error, Kind, Result};
+use crate::launch::{Terminal, connect, send_fds};
+use crate::sys::exec::set_cloexec;
+
+/// A pid file that is removed again unless [`PidFile::keep`] is called.
+#[derive(Debug)]
+pub struct PidFile {
+    path: PathBuf,
+    kept: bool,
+}
+
+impl PidFile {
+    /// Writes `pid` to `path`, which appears with its content or not at all: engines poll for it.
+    pub fn write(path: &Path, pid: i32) -> Result<PidFile> {
+        let mut temporary = OsString::from(".");
+        temporary.push(path.file_name().ok_or_else(|| Error::new(Kind::Usage, "--pid-file: names no file"))?);
+        temporary.push(format!(".{}", std::process::id()));
+        let temporary = path.with_file_name(temporary);
+        let what = || format!("write pid file {}", path.display());
+        let written =
+            std::fs::write(&temporary, pid.to_string()).and_then(|()| std::fs::rename(&temporary, path));
+        if written.is_err() {
+            let _ = std::fs::remove_file(&temporary);
+        }
+        written.with_context(what)?;
+        Ok(PidFile { path: path.to_owned(), kept: false })
+    }
+
+    /// It stays.
+    pub fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        if !self.kept {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Sends the pidfd of the container's process over `--pidfd-socket`.
+pub fn send_pidfd(path: &Path, pidfd: &OwnedFd) -> Result<()> {
+    let socket = connect(path).context("--pidfd-socket")?;
+    // The name that runc gives its file.
+    send_fds(socket.as_fd(), b"pidfd", &[pidfd.as_fd()]).context("--pidfd-socket: send the pidfd")
+}
+
+/// What becomes of the terminal; the caller's choices must fit config.json's, as with runc.
+pub fn terminal(wanted: bool, detach: bool, console_socket: Option<&Path>) -> Result<Terminal> {
+    match (wanted, detach, console_socket) {
+        (true, true, None) => Err(Error::new(
+            Kind::Usage,
+            "cannot allocate tty if tare will detach without setting console socket",
+        )),
+        (false, _, Some(_)) | (true, false, Some(_)) => {
+            Err(Error::new(Kind::Usage, "cannot use console socket if tare will not detach or allocate tty"))
+        }
+        (true, true, Some(path)) => Ok(Terminal::Send(connect(path).context("--console-socket")?)),
+        (true, false, None) => Ok(Terminal::Keep),
+        (false, _, None) => Ok(Terminal::None),
+    }
+}
+
+/// What the process inherits beside its standard streams.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inherited {
+    /// How many descriptors from 3 on.
+    pub count: u32,
+    /// `LISTEN_FDS` and `LISTEN_FDNAMES`, if they were meant for us.
+    pub listen: Option<(u32, Option<String>)>,
+}
+
+impl Inherited {
+    /// Reads `LISTEN_FDS` and looks whether all descriptors are there.
+    ///
+    /// To be called before this process opens any descriptor that it keeps: one of its own under an inherited number
+    /// would go to the container.
+    pub fn take(preserve_fds: u32) -> Result<Inherited> {
+        let listen = listen_fds(
+            std::env::var("LISTEN_FDS").ok(),
+            std::env::var("LISTEN_PID").ok(),
+            std::env::var("LISTEN_FDNAMES").ok(),
+        );
+        let count = preserve_fds.saturating_add(listen.as_ref().map_or(0, |(n, _)| *n));
+        for fd in 3..3u32.saturating_add(count) {
+            let number = i32::try_from(fd).unwrap_or(i32::MAX);
+            set_cloexec(number, true).map_err(|e| {
+                Error::os(e, format!("preserve file descriptor {fd}: please check that it is open"))
+                    .with_kind(Kind::Usage)
+            })?;
+        }
+        Ok(Inherited { count, listen })
+    }
+}
+
+/// sd_listen_fds(3): descriptors are ours when `LISTEN_PID` is us.
+fn listen_fds(
+    count: Option<String>,
+    pid: Option<String>,
+    names: Option<String>,
+) -> Option<(u32, Option<String>)> {
+    let count: u32 = count?.parse().ok().filter(|n| *n > 0)?;
+    let ours = pid.is_some_and(|pid| pid.parse() == Ok(std::process::id()));
+    ours.then_some((count, names))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listen_fds_need_our_pid() {
+        let us = std::process::id().to_string();
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(listen_fds(some("2"), Some(us.clone()), None), Some((2, None)));
+        assert_eq!(listen_fds(some("2"), some("1"), None), None);
+        assert_eq!(listen_fds(some("2"), None, None), None);
+        assert_eq!(listen_fds(some("x"), Some(us), None), None);
+    }
+
+    #[test]
+    fn a_pid_file_that_is_not_kept_goes() {
+        let path = std::env::temp_dir().join(format!("tare-pid-{}", std::process::id()));
+        drop(PidFile::write(&path, 1).unwrap());
+        assert!(!path.exists());
+        PidFile::write(&path, 42).unwrap().keep();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "42");
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn terminals_and_sockets_must_fit() {
+        assert!(terminal(true, true, None).is_err());
+        assert!(terminal(false, true, Some(Path::new("/x"))).is_err());
+        assert!(terminal(true, false, Some(Path::new("/x"))).is_err());
+        assert!(matches!(terminal(true, false, None), Ok(Terminal::Keep)));
+        assert!(matches!(terminal(false, true, None), Ok(Terminal::None)));
+    }
+}
