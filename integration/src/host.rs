@@ -1,0 +1,279 @@
+//! Who is tested, on which host, and what is left behind.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Once, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
+
+use nix::sys::statvfs::{FsFlags, statvfs};
+
+use crate::cmd::runtime_path;
+
+/// The runtime under test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// Ours: the contract is asserted word by word.
+    Tare,
+    /// runc, the reference.
+    Runc,
+    /// crun.
+    Crun,
+    /// Some other runtime.
+    Other,
+}
+
+/// The runtime under test, by its `--version` (a wrapper's file name says nothing).
+pub fn peer() -> Peer {
+    static PEER: LazyLock<Peer> = LazyLock::new(|| {
+        if std::env::var_os("RUNTIME").is_none_or(|r| r.is_empty()) {
+            return Peer::Tare;
+        }
+        let text = crate::Cmd::new(runtime_path(), ["--version"]).run().stdout;
+        match text.split_whitespace().next() {
+            Some("tare") => Peer::Tare,
+            Some("runc") => Peer::Runc,
+            Some("crun") => Peer::Crun,
+            _ => Peer::Other,
+        }
+    });
+    *PEER
+}
+
+fn peer_name() -> &'static str {
+    match peer() {
+        Peer::Tare => "tare",
+        Peer::Runc => "runc",
+        Peer::Crun => "crun",
+        Peer::Other => "other",
+    }
+}
+
+/// Once: the sandbox of `integration/run` is there, orphans of the runtime become our children (as an
+/// engine's shim arranges it), and the umask is known.
+///
+/// A runtime under test deletes and kills as root, and tests make it fail on purpose; a wrong one has
+/// emptied a developer's /tmp. So nothing runs where it could do harm.
+pub(crate) fn prepare_process() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let read_only = |path: &Path| statvfs(path).is_ok_and(|s| s.flags().contains(FsFlags::ST_RDONLY));
+        let sheltered = read_only(Path::new("/")) && !read_only(&std::env::temp_dir());
+        // Our parent is the sandbox's shell, PID 1 of a namespace of its own.
+        let alone = nix::unistd::getppid().as_raw() == 1;
+        assert!(sheltered && alone, "not in the sandbox of integration/run: nothing is run");
+        // SAFETY: two system calls that touch no memory.
+        unsafe {
+            libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+            libc::umask(0o022);
+        }
+    });
+}
+
+/// Adds a line to the notes that `integration/run` prints at the end.
+pub fn note(kind: &str, text: &str) {
+    let test = std::thread::current().name().unwrap_or("?").to_owned();
+    let line = format!("{kind}: {test}: {text}\n");
+    if let Ok(path) = std::env::var("TARE_NOTES")
+        && let Ok(mut file) = fs::OpenOptions::new().create(true).append(true).open(path)
+    {
+        let _ = file.write_all(line.as_bytes());
+    }
+}
+
+/// Notes that this test cannot be made here. Use: `if !has_controller("pids") { return skip("…"); }`
+pub fn skip(why: &str) {
+    note("skipped", why);
+}
+
+/// A test that the named peers (`"runc crun"`) are known to fail, and why. Their failure is noted as a
+/// known difference; when they pass, the test fails, so that the list stays true.
+pub fn peer_differs(peers: &str, reason: &str, test: impl FnOnce()) {
+    if !peers.split(' ').any(|p| p == peer_name()) {
+        return test();
+    }
+    match catch_unwind(AssertUnwindSafe(test)) {
+        Err(_) => note("known difference", &format!("{}: {reason}", peer_name())),
+        Ok(()) => panic!("{} passes this now; it was listed as differing: {reason}", peer_name()),
+    }
+}
+
+/// As [`peer_differs`], for a difference that only shows now and then (a race).
+pub fn peer_may_differ(peers: &str, reason: &str, test: impl FnOnce()) {
+    if !peers.split(' ').any(|p| p == peer_name()) {
+        return test();
+    }
+    if catch_unwind(AssertUnwindSafe(test)).is_err() {
+        note("known difference", &format!("{}: {reason}", peer_name()));
+    }
+}
+
+/// True for tare; notes for peers that what follows is tare's own contract.
+pub fn tare_only(what: &str) -> bool {
+    if peer() != Peer::Tare {
+        note("tare only", what);
+    }
+    peer() == Peer::Tare
+}
+
+static GATE: RwLock<()> = RwLock::new(());
+
+thread_local! {
+    static SHARED: RefCell<(usize, Option<RwLockReadGuard<'static, ()>>)> = const { RefCell::new((0, None)) };
+    static EXCLUSIVE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Held while a bundle exists: keeps [`exclusive`] tests out. Counts per thread, since a second read lock
+/// on one thread can deadlock behind a waiting writer.
+pub(crate) struct Shared(());
+
+impl Shared {
+    pub(crate) fn new() -> Shared {
+        SHARED.with_borrow_mut(|(count, guard)| {
+            *count += 1;
+            if !EXCLUSIVE.get() && guard.is_none() {
+                *guard = Some(GATE.read().unwrap_or_else(|e| e.into_inner()));
+            }
+        });
+        Shared(())
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        SHARED.with_borrow_mut(|(count, guard)| {
+            *count -= 1;
+            if *count == 0 {
+                *guard = None;
+            }
+        });
+    }
+}
+
+/// See [`exclusive`].
+pub struct Exclusive(#[allow(dead_code, reason = "held, not read")] RwLockWriteGuard<'static, ()>);
+
+impl Drop for Exclusive {
+    fn drop(&mut self) {
+        EXCLUSIVE.set(false);
+    }
+}
+
+/// No other test of this process has a bundle while this guard lives: for tests that compare what there
+/// is on the host before and after. Take it before the first bundle.
+pub fn exclusive() -> Exclusive {
+    let guard = GATE.write().unwrap_or_else(|e| e.into_inner());
+    EXCLUSIVE.set(true);
+    Exclusive(guard)
+}
+
+/// Polls until `condition` holds; false after `limit`.
+pub fn until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + limit;
+    while !condition() {
+        if Instant::now() > end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    true
+}
+
+/// True where /sys/fs/cgroup is a cgroup2 file system.
+pub fn is_v2() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+/// Whether a container can be limited by this controller here.
+pub fn has_controller(name: &str) -> bool {
+    match fs::read_to_string("/sys/fs/cgroup/cgroup.controllers") {
+        Ok(list) => list.split_whitespace().any(|c| c == name),
+        Err(_) => Path::new("/sys/fs/cgroup").join(name).join("cgroup.procs").exists(),
+    }
+}
+
+/// The roots of the cgroup hierarchies that are mounted here.
+fn hierarchies() -> Vec<PathBuf> {
+    let root = PathBuf::from("/sys/fs/cgroup");
+    if is_v2() {
+        return vec![root];
+    }
+    let entries = fs::read_dir(root).into_iter().flatten().flatten();
+    entries.map(|e| e.path()).filter(|p| p.join("cgroup.procs").exists()).collect()
+}
+
+/// The cgroup directories of a process, one for each hierarchy that is mounted here.
+pub fn cgroups_of(pid: i32) -> Vec<PathBuf> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let roots = hierarchies();
+    let mut found = Vec::new();
+    for line in text.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
+        let base = match controllers.strip_prefix("name=").unwrap_or(controllers) {
+            "" if is_v2() => PathBuf::from("/sys/fs/cgroup"),
+            "" => PathBuf::from("/sys/fs/cgroup/unified"),
+            name => Path::new("/sys/fs/cgroup").join(name),
+        };
+        if roots.contains(&base) {
+            found.push(base.join(path.trim_start_matches('/')));
+        }
+    }
+    found
+}
+
+/// Every cgroup directory whose path contains `part`.
+pub fn cgroups_with(part: &str) -> Vec<PathBuf> {
+    fn walk(dir: &Path, part: &str, found: &mut Vec<PathBuf>) {
+        let Ok(entries) = fs::read_dir(dir) else { return };
+        for entry in entries.flatten() {
+            if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                let path = entry.path();
+                if path.to_string_lossy().contains(part) {
+                    found.push(path.clone());
+                }
+                walk(&path, part, found);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for root in hierarchies() {
+        walk(&root, part, &mut found);
+    }
+    found
+}
+
+/// What of us there is on the host: to be the same before and after.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Traces {
+    /// Mounts of this mount namespace, without their ids.
+    pub mounts: BTreeSet<String>,
+    /// Cgroup directories of this test process' containers.
+    pub cgroups: BTreeSet<PathBuf>,
+    /// Every process of the sandbox, zombies too.
+    pub processes: BTreeSet<String>,
+}
+
+impl Traces {
+    /// Looks now. Meaningful under [`exclusive`] only.
+    pub fn now() -> Traces {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let mounts = mounts.lines().map(|l| l.splitn(3, ' ').last().unwrap_or("").to_owned()).collect();
+        let mut processes = BTreeSet::new();
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.bytes().all(|b| b.is_ascii_digit()) {
+                let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+                processes.insert(stat.split(' ').take(3).collect::<Vec<_>>().join(" ").replace(") R", ") S"));
+            }
+        }
+        Traces {
+            mounts,
+            cgroups: cgroups_with(crate::bundle::PREFIX.as_str()).into_iter().collect(),
+            processes,
+        }
+    }
+}
