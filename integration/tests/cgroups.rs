@@ -1,0 +1,406 @@
+//! Cgroups, by what they do to a process. Where this host's view lacks a controller the test is that the
+//! error says so.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tare_integration::*;
+
+/// True if `field` can be limited here; else the refusal was tested.
+fn limited(controller: &str, pointer: &str, value: Value) -> bool {
+    if has_controller(controller) {
+        return true;
+    }
+    let out = Bundle::new().set(pointer, value).refused();
+    if peer() == Peer::Tare {
+        let field = pointer.trim_start_matches('/').replace('/', ".");
+        let object = field.rsplit_once('.').map_or(field.as_str(), |(object, _)| object);
+        out.says(object);
+    }
+    false
+}
+
+/// The container's directory in the hierarchy that has the controller.
+fn dir(c: &Container, controller: &str) -> PathBuf {
+    let all = cgroups_of(c.pid());
+    let part = format!("/{controller}/");
+    all.into_iter().find(|d| is_v2() || d.to_string_lossy().contains(&part)).unwrap()
+}
+
+fn device(allow: bool, kind: &str, major: i64, minor: i64, access: &str) -> Value {
+    json!({"allow": allow, "type": kind, "major": major, "minor": minor, "access": access})
+}
+
+/// What Docker begins with: all denied.
+fn locked() -> Bundle {
+    Bundle::new().push("/linux/resources/devices", json!({"allow": false, "access": "rwm"}))
+}
+
+fn with_cgroup_mount(b: Bundle, options: &str) -> Bundle {
+    b.mount("cgroup", "cgroup", "/sys/fs/cgroup", &format!("nosuid,noexec,nodev,relatime,{options}"))
+}
+
+/// Where a container sees a hierarchy that can be frozen.
+fn inside() -> &'static str {
+    if is_v2() { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/freezer" }
+}
+
+// Limits.
+
+#[test]
+fn a_memory_limit_kills() {
+    let limit = json!(16 << 20);
+    if !limited("memory", "/linux/resources/memory/limit", limit.clone()) {
+        return;
+    }
+    let b = Bundle::new().set("/linux/resources/memory", json!({"limit": limit, "swap": limit}));
+    assert_eq!(b.does("alloc 4").run().ok().json(), "ok");
+    let b = Bundle::new().set("/linux/resources/memory", json!({"limit": limit, "swap": limit}));
+    let out = b.does("alloc 64").run();
+    assert_eq!((out.code, out.stdout.as_str()), (Some(137), ""), "{out:?}");
+}
+
+#[test]
+fn a_memory_limit_too_low_to_start_is_told() {
+    if !has_controller("memory") {
+        return skip("no memory controller");
+    }
+    peer_may_differ("runc crun", "other words", || {
+        let b = Bundle::new().set("/linux/resources/memory", json!({"limit": 4096, "swap": 4096}));
+        let out = b.refused();
+        assert!(out.stderr.contains("memory"), "{out:?}");
+    });
+}
+
+#[test]
+fn a_pids_limit_stops_forks() {
+    if !limited("pids", "/linux/resources/pids/limit", json!(10)) {
+        return;
+    }
+    let out = Bundle::new().set("/linux/resources/pids/limit", json!(30)).does("forks 60").run().json();
+    assert_eq!(out, json!({"made": 29, "refusal": "EAGAIN"}));
+    peer_differs("crun", "cannot write it", || {
+        let out = Bundle::new().set("/linux/resources/pids/limit", json!(-1)).does("forks 60").run().json();
+        assert_eq!(out["made"], 60);
+    });
+}
+
+#[test]
+fn a_cpu_quota_slows_down() {
+    if !limited("cpu", "/linux/resources/cpu/quota", json!(10000)) {
+        return;
+    }
+    let b = Bundle::new().set("/linux/resources/cpu", json!({"quota": 10000, "period": 50000}));
+    let got = b.does("burn-cpu 400").run().json().as_i64().unwrap();
+    assert!((20..200).contains(&got), "{got} of 400 ms at 20 %");
+}
+
+#[test]
+fn cpu_shares_and_cpusets_are_written() {
+    if has_controller("cpu") {
+        let c = Bundle::new().set("/linux/resources/cpu/shares", json!(512)).does("sleep").start();
+        let name = if is_v2() { "cpu.weight" } else { "cpu.shares" };
+        let value = fs::read_to_string(dir(&c, "cpu").join(name)).unwrap();
+        assert!(is_v2() || value.trim() == "512", "{value}");
+    }
+    if !limited("cpuset", "/linux/resources/cpu/cpus", json!("0")) {
+        return;
+    }
+    let b = Bundle::new().set("/linux/resources/cpu", json!({"cpus": "0", "mems": "0"}));
+    assert_eq!(b.does("status Cpus_allowed_list").run().json()["Cpus_allowed_list"], "0");
+}
+
+#[test]
+fn a_hugetlb_limit_is_written() {
+    let pages: Vec<_> = fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten().flatten().collect();
+    if !has_controller("hugetlb") || !pages.iter().any(|p| p.file_name() == "hugepages-2048kB") {
+        return skip("no hugetlb controller or 2 MiB pages");
+    }
+    let c = Bundle::new()
+        .set("/linux/resources/hugepageLimits", json!([{"pageSize": "2MB", "limit": 4 << 20}]))
+        .does("sleep")
+        .start();
+    let name = if is_v2() { "hugetlb.2MB.max" } else { "hugetlb.2MB.limit_in_bytes" };
+    assert_eq!(fs::read_to_string(dir(&c, "hugetlb").join(name)).unwrap().trim(), "4194304");
+}
+
+#[test]
+fn unified_keys() {
+    if !is_v2() {
+        let b = Bundle::new().set("/linux/resources/unified", json!({"pids.max": "5"}));
+        peer_may_differ("runc crun", "ignored", || drop(b.refused().says_any(&["unified", "cgroup v2"])));
+        return;
+    }
+    let b = Bundle::new().set("/linux/resources/unified", json!({"cgroup.max.descendants": "3"}));
+    let c = b.does("sleep").start();
+    assert_eq!(fs::read_to_string(dir(&c, "").join("cgroup.max.descendants")).unwrap(), "3\n");
+    let b = Bundle::new().set("/linux/resources/unified", json!({"memory.nosuch": "3"}));
+    b.refused().says_any(&["memory.nosuch", "memory"]);
+}
+
+// Devices.
+
+#[test]
+fn devices_are_denied_and_allowed() {
+    let try_all = "mknod /tmp/a c 1 3 -- open rw /tmp/a -- mknod /tmp/b c 10 229 -- open r /tmp/b -- mknod /tmp/k c 1 2 -- open r /tmp/k";
+    let out = locked().does(try_all).run().ok().answers();
+    assert_eq!(out[..2], [json!("ok"), json!(["ok"])], "/dev/null is a default device");
+    // Any may be made, by the default rules, but not opened.
+    assert_eq!(out[3], json!(["EPERM"]), "fuse");
+    assert_eq!(out[5], json!(["EPERM"]), "kmem");
+    let b = locked().push("/linux/resources/devices", device(true, "c", 10, 229, "rw"));
+    let out = b.does(try_all).run().ok().answers();
+    assert_ne!(out[3], json!(["EPERM"]), "allowed, whether it is there or not");
+}
+
+#[test]
+fn default_devices_are_usable_when_all_is_denied() {
+    let b =
+        locked().does("open rw /dev/null /dev/zero /dev/full /dev/ptmx -- open r /dev/random /dev/urandom");
+    let out = b.run().ok().answers();
+    assert_eq!(out, [json!(["ok", "ok", "ok", "ok"]), json!(["ok", "ok"])]);
+}
+
+#[test]
+fn the_later_device_rule_counts() {
+    let b = locked()
+        .push("/linux/resources/devices", device(true, "c", 10, 229, "rwm"))
+        .push("/linux/resources/devices", device(false, "c", 10, 229, "w"));
+    let out = b.does("mknod /tmp/k c 10 229 -- open r /tmp/k -- open w /tmp/k").run().ok().answers();
+    assert_eq!(out[0], "ok");
+    assert_ne!(out[1], json!(["EPERM"]));
+    assert_eq!(out[2], json!(["EPERM"]));
+    let b = locked()
+        .push("/linux/resources/devices", device(false, "c", 10, 229, "w"))
+        .push("/linux/resources/devices", device(true, "c", 10, 229, "rwm"));
+    let out = b.does("mknod /tmp/k c 10 229 -- open w /tmp/k").run().ok().answers();
+    assert_ne!(out[1], json!(["EPERM"]));
+}
+
+#[test]
+fn without_rules_only_the_defaults() {
+    // No resources.devices at all: what runc does is the default list behind a deny.
+    peer_may_differ("crun", "allows all", || {
+        let out = Bundle::new()
+            .does("open r /dev/null -- mknod /tmp/k c 10 229 -- open r /tmp/k")
+            .run()
+            .ok()
+            .answers();
+        assert_eq!(out[0], json!(["ok"]));
+    });
+}
+
+#[test]
+fn device_rules_are_for_exec_too() {
+    let c = locked().does("mknod /tmp/k c 10 229 -- sleep").start();
+    c.lines(1);
+    assert_eq!(
+        c.exec("open r /tmp/k -- open rw /dev/null").ok().answers(),
+        [json!(["EPERM"]), json!(["ok"])]
+    );
+}
+
+// Places.
+
+#[test]
+fn absolute_and_relative_paths() {
+    let b = Bundle::new();
+    let name = format!("{}-place", b.id);
+    let c = b.set("/linux/cgroupsPath", json!(format!("/{name}/deep/er"))).does("sleep").start();
+    let found = cgroups_of(c.pid());
+    assert!(found.iter().filter(|d| d.ends_with(format!("{name}/deep/er"))).count() >= 1, "{found:?}");
+    c.call("delete --force").ok();
+    assert!(found.iter().all(|d| !d.ends_with("er") || !d.exists()));
+    drop(c);
+    for dir in cgroups_with(&name).iter().rev() {
+        let _ = fs::remove_dir(dir);
+    }
+    let b = Bundle::new();
+    let name = format!("{}-rel/x", b.id);
+    let c = b.set("/linux/cgroupsPath", json!(name)).does("sleep").start();
+    assert!(cgroups_of(c.pid()).iter().any(|d| d.ends_with(&name)));
+    drop(c);
+    for dir in cgroups_with(name.trim_end_matches("/x")).iter().rev() {
+        let _ = fs::remove_dir(dir);
+    }
+}
+
+#[test]
+fn without_a_path_it_is_named_by_the_id() {
+    let c = Bundle::new().does("sleep").start();
+    let all = cgroups_of(c.pid());
+    assert!(!all.is_empty() && all.iter().any(|d| d.ends_with(&c.id)), "{all:?}");
+    if peer() == Peer::Tare {
+        assert!(all.iter().all(|d| d.ends_with(&c.id)), "{all:?}");
+    }
+}
+
+#[test]
+fn a_cgroup_in_use_is_refused() {
+    let first = Bundle::new();
+    let path = format!("/{}", first.id);
+    let first = first.set("/linux/cgroupsPath", json!(path)).does("sleep").start();
+    peer_differs("runc crun", "warns, or does not look", || {
+        let second = Bundle::new().set("/linux/cgroupsPath", json!(path)).does("umask");
+        let out = second.run().fails();
+        assert!(out.stderr.contains("not empty"), "{out:?}");
+        assert_eq!(first.status(), "running");
+        assert!(cgroups_of(first.pid()).iter().any(|d| d.ends_with(&first.id)), "it still has its own");
+    });
+}
+
+// The view from inside.
+
+#[test]
+fn the_cgroup_mount_shows_the_containers_own() {
+    let look = format!("read {0}/cgroup.procs -- mount {0} -- open w {0}/cgroup.procs", inside());
+    let b = with_cgroup_mount(Bundle::new(), "ro").does(&look);
+    let out = b.run().ok().answers();
+    assert_eq!(out[0], "1\n");
+    assert!(out[1]["options"].as_array().unwrap().contains(&json!("ro")), "{}", out[1]);
+    assert_eq!(out[2], json!(["EROFS"]));
+    let b = with_cgroup_mount(Bundle::new(), "rw").does(&format!("mkdir {0}/x -- ls {0}/x", inside()));
+    assert_eq!(b.run().json(), "ok");
+}
+
+#[test]
+fn without_a_cgroup_namespace_it_is_found_by_its_path() {
+    let b = with_cgroup_mount(Bundle::new().no_ns("cgroup"), "ro").does("sleep");
+    let c = b.start();
+    // As in runc: of v1 its own cgroups, of v2 the host's tree, in which /proc/self/cgroup is a path.
+    let own = if is_v2() { dir(&c, "").to_string_lossy().into_owned() } else { inside().to_owned() };
+    let out = c.exec(&format!("read {own}/cgroup.procs -- open w {own}/cgroup.procs")).ok().answers();
+    assert!(out[0].as_str().unwrap().lines().any(|pid| pid == "1"), "{out:?}");
+    assert_eq!(out[1], json!(["EROFS"]));
+}
+
+#[test]
+fn the_cgroup_namespace_is_rooted_in_the_containers_cgroup() {
+    let c = Bundle::new().does("read /proc/self/cgroup -- sleep").start();
+    let text = c.answer();
+    let all = text.as_str().unwrap();
+    // A peer knows not all hierarchies.
+    let bad: Vec<&str> = all.lines().filter(|l| !l.ends_with(":/")).collect();
+    assert!(bad.is_empty() || peer() != Peer::Tare, "{all}");
+    let ns = fs::read_link(format!("/proc/{}/ns/cgroup", c.pid())).unwrap();
+    assert_ne!(ns, fs::read_link("/proc/self/ns/cgroup").unwrap());
+    let out = Bundle::new().no_ns("cgroup").does("read /proc/self/cgroup -- ns").run().ok();
+    assert!(!out.json().as_str().unwrap().lines().all(|l| l.ends_with(":/")), "{out:?}");
+}
+
+// The end.
+
+#[test]
+fn leftover_cgroups_and_processes_are_removed() {
+    let d = inside();
+    let b = with_cgroup_mount(Bundle::new(), "rw");
+    let verbs = format!("mkdir {d}/a -- mkdir {d}/a/b -- write {d}/a/b/cgroup.procs 0 -- spawn 3 -- sleep");
+    let c = b.does(&verbs).start();
+    let answers = c.lines(4);
+    assert_eq!(answers[2], "ok", "{answers:?}");
+    c.call("delete --force").ok();
+    peer_may_differ("runc crun", "leave them", || assert_eq!(c.cgroups(), Vec::<PathBuf>::new()));
+}
+
+#[test]
+fn processes_left_in_the_hosts_pid_namespace_are_killed() {
+    let b = Bundle::new().no_ns("pid").does("spawn 2 -- exit 0");
+    let c = b.start();
+    c.wait();
+    c.until_status("stopped");
+    let members = || -> Vec<i32> {
+        let all = c.cgroups().into_iter().flat_map(|d| fs::read_to_string(d.join("cgroup.procs")));
+        all.flat_map(|t| t.lines().filter_map(|l| l.parse().ok()).collect::<Vec<i32>>()).collect()
+    };
+    let left = members();
+    assert!(!left.is_empty(), "they live on");
+    peer_may_differ("runc crun", "leave them", || {
+        c.call("delete").ok();
+        assert_eq!(c.cgroups(), Vec::<PathBuf>::new());
+    });
+    for pid in left {
+        let gone = until(TIMEOUT / 10, || {
+            let _ = nix::sys::wait::waitpid(
+                nix::unistd::Pid::from_raw(pid),
+                Some(nix::sys::wait::WaitPidFlag::WNOHANG),
+            );
+            !Path::new(&format!("/proc/{pid}")).exists()
+        });
+        if !gone {
+            assert!(peer() != Peer::Tare, "{pid} lives");
+            let _ =
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        }
+    }
+}
+
+// Commands.
+
+#[test]
+fn pause_and_resume() {
+    let c = Bundle::new().does("print up -- wait-file /go -- print went -- sleep").start();
+    c.lines(1);
+    c.call("pause").ok();
+    assert_eq!(c.status(), "paused");
+    fs::write(c.inside("/go"), "").unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    assert_eq!(c.stdout().lines().count(), 1, "it does not run");
+    c.call("resume").ok();
+    c.lines(2);
+    assert_eq!(c.status(), "running");
+    peer_differs("crun", "does not look", || {
+        c.call("resume").fails().says_any(&["container not paused"]);
+    });
+}
+
+#[test]
+fn a_paused_container_is_killed_and_deleted() {
+    let c = Bundle::new().does("sleep").start();
+    c.call("pause").ok();
+    c.kill("KILL").ok();
+    peer_may_differ("runc crun", "stays frozen", || assert_eq!(c.wait(), 137));
+    let c = Bundle::new().does("sleep").start();
+    c.call("pause").ok();
+    c.call("delete --force").ok();
+    assert!(c.cgroups().is_empty() || peer() != Peer::Tare);
+}
+
+#[test]
+fn update() {
+    let c = Bundle::new().push("/linux/resources/devices", json!({"allow": false, "access": "rwm"}));
+    let c = c.push("/linux/resources/devices", device(true, "c", 10, 229, "rwm"));
+    let c = c.does("mknod /tmp/k c 10 229 -- sleep").start();
+    c.lines(1);
+    let call =
+        |words: &[&str]| c.cmd(std::iter::once("update").chain(words.iter().copied()).chain([c.id.as_str()]));
+    if !has_controller("pids") {
+        let out = call(&["--pids-limit", "20"]).run().fails();
+        if peer() == Peer::Tare {
+            out.says("linux.resources.pids");
+        }
+        return;
+    }
+    call(&["--pids-limit", "20"]).run().ok();
+    assert_eq!(fs::read_to_string(dir(&c, "pids").join("pids.max")).unwrap(), "20\n");
+    call(&["--memory", "67108864", "--memory-swap", "67108864"]).run().ok();
+    let name = if is_v2() { "memory.max" } else { "memory.limit_in_bytes" };
+    assert_eq!(fs::read_to_string(dir(&c, "memory").join(name)).unwrap(), "67108864\n");
+    call(&["--resources", "-"]).input(r#"{"pids": {"limit": 33}}"#).run().ok();
+    assert_eq!(fs::read_to_string(dir(&c, "pids").join("pids.max")).unwrap(), "33\n");
+    // The devices stay as they were, allowed and denied.
+    assert_ne!(c.exec("open r /tmp/k").ok().json(), json!(["EPERM"]));
+    assert_eq!(c.exec("mknod /tmp/l c 10 228 -- open r /tmp/l").ok().json_line(1), json!(["EPERM"]));
+    call(&["--resources", "-"]).input("{").run().fails();
+}
+
+#[test]
+fn ps() {
+    let c = Bundle::new().does("spawn 2 -- sleep").start();
+    c.lines(1);
+    let pids = c.call("ps --format json").document();
+    let pids: Vec<i64> = pids.as_array().unwrap().iter().map(|p| p.as_i64().unwrap()).collect();
+    assert!(pids.len() == 3 && pids.contains(&i64::from(c.pid())), "{pids:?}");
+    let out = c.call("ps").ok();
+    assert_eq!(out.stdout.lines().count(), 4, "{out:?}");
+    assert!(out.stdout.contains("PID"));
+}

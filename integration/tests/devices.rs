@@ -1,0 +1,181 @@
+//! Device nodes: the default ones and the listed ones.
+
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+
+use tare_integration::*;
+
+#[test]
+fn the_default_devices() {
+    let names = [
+        ("null", "1:3"),
+        ("zero", "1:5"),
+        ("full", "1:7"),
+        ("random", "1:8"),
+        ("urandom", "1:9"),
+        ("tty", "5:0"),
+    ];
+    let paths: Vec<String> = names.iter().map(|(name, _)| format!("/dev/{name}")).collect();
+    let out = Bundle::new().does(&format!("lstat {}", paths.join(" "))).run().json();
+    for (n, (name, device)) in names.iter().enumerate() {
+        assert_eq!(
+            (&out[n]["type"], &out[n]["rdev"], &out[n]["mode"], &out[n]["uid"]),
+            (&json!("char"), &json!(device), &json!("666"), &json!(0)),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn they_work() {
+    let out = Bundle::new()
+        .does("write /dev/null x -- write /dev/full x -- open r /dev/zero /dev/urandom")
+        .run()
+        .ok();
+    assert_eq!(out.answers(), [json!("ok"), json!("ENOSPC"), json!(["ok", "ok"])]);
+}
+
+#[test]
+fn the_default_symlinks() {
+    let links = "readlink /dev/fd -- readlink /dev/stdin -- readlink /dev/stdout -- readlink /dev/stderr";
+    let out = Bundle::new().does(links).run().ok();
+    assert_eq!(out.answers(), ["/proc/self/fd", "/proc/self/fd/0", "/proc/self/fd/1", "/proc/self/fd/2"]);
+}
+
+#[test]
+fn ptmx_is_the_containers_own() {
+    let out = Bundle::new().does("open rw /dev/ptmx /dev/pts/ptmx -- ls /dev/pts").run().ok();
+    assert_eq!(out.json(), json!(["ok", "ok"]));
+    assert_eq!(out.json_line(1), json!(["ptmx"]), "none of the host's terminals");
+}
+
+#[test]
+fn a_terminal_brings_a_console() {
+    let b =
+        Bundle::new().set("/process/terminal", json!(true)).does("lstat /dev/console -- open w /dev/console");
+    let mut pty = Pty::new();
+    let run = pty.spawn(b.launch("run"));
+    let seen = pty.expect("[\"ok\"]");
+    assert!(seen.contains("\"type\":\"char\"") && seen.contains("136:"), "{seen}");
+    run.wait().code(0);
+}
+
+#[test]
+fn without_a_terminal_there_is_no_console() {
+    assert_eq!(Bundle::new().does("exists /dev/console").run().json(), json!([false]));
+}
+
+fn device(path: &str, kind: &str, major: i64, minor: i64) -> Value {
+    json!({"path": path, "type": kind, "major": major, "minor": minor, "fileMode": 0o640, "uid": 11, "gid": 12})
+}
+
+#[test]
+fn listed_ones_with_mode_and_owner() {
+    let b = Bundle::new()
+        .push("/linux/devices", device("/dev/mychar", "c", 1, 5))
+        .push("/linux/devices", device("/dev/myunbuffered", "u", 1, 3))
+        .push("/linux/devices", device("/dev/myblock", "b", 7, 99))
+        .push("/linux/devices", device("/dev/sub/folder/fifo", "p", 0, 0))
+        .does("lstat /dev/mychar /dev/myunbuffered /dev/myblock /dev/sub/folder/fifo");
+    let out = b.run().json();
+    for (n, (kind, device)) in
+        [("char", "1:5"), ("char", "1:3"), ("block", "7:99"), ("fifo", "0:0")].iter().enumerate()
+    {
+        assert_eq!(
+            (&out[n]["type"], &out[n]["rdev"], &out[n]["mode"]),
+            (&json!(kind), &json!(device), &json!("640")),
+            "{out}"
+        );
+        assert_eq!((&out[n]["uid"], &out[n]["gid"]), (&json!(11), &json!(12)), "{out}");
+    }
+}
+
+#[test]
+fn listed_ones_outside_dev() {
+    let b = Bundle::new().push("/linux/devices", device("/devices/deep/null", "c", 1, 3));
+    let out = b.does("lstat /devices/deep/null").run().json();
+    assert_eq!((&out[0]["type"], &out[0]["rdev"]), (&json!("char"), &json!("1:3")));
+}
+
+#[test]
+fn the_mode_does_not_depend_on_the_runtimes_umask() {
+    fn tight() -> std::io::Result<()> {
+        // SAFETY: changes the child's own umask.
+        unsafe { libc::umask(0o077) };
+        Ok(())
+    }
+    let all = json!({"path": "/dev/open", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666});
+    let b = Bundle::new().push("/linux/devices", all).does("lstat /dev/open /dev/null /dev/shm /dev");
+    // SAFETY: one system call.
+    let out = unsafe { b.launch("run").before_exec(tight) }.run().json();
+    let modes: Vec<&str> = out.as_array().unwrap().iter().map(|s| s["mode"].as_str().unwrap()).collect();
+    assert_eq!(modes, ["666", "666", "1777", "755"]);
+}
+
+#[test]
+fn only_allowed_ones_can_be_opened_and_made() {
+    // Root with CAP_MKNOD makes itself a node of any disk's; what keeps it from using that is the cgroup.
+    let b = Bundle::new().cap("MKNOD").push("/linux/devices", device("/dev/kmsg", "c", 1, 11));
+    let b = b.does("open w /dev/kmsg /dev/null -- mknod /new b 7 98 -- open r /new");
+    let deny = json!({"allow": false, "access": "rwm"});
+    let b = b.set("/linux/resources/devices", json!([deny]));
+    let out = b.run().answers();
+    assert_eq!(out[0], json!(["EPERM", "ok"]), "denied, and one of the defaults");
+    assert_eq!(out[2], json!(["EPERM"]));
+    let allow = json!({"allow": true, "type": "c", "major": 1, "minor": 11, "access": "w"});
+    let b = b.set("/linux/resources/devices", json!([deny, allow]));
+    assert_eq!(b.run().answers()[0], json!(["ok", "ok"]));
+}
+
+#[test]
+fn a_default_device_can_be_listed() {
+    let listed = json!({"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666, "uid": 0, "gid": 0});
+    let b = Bundle::new().push("/linux/devices", listed).does("write /dev/null x");
+    peer_differs("runc", "1.1.5 takes away the access to it", || assert_eq!(b.run().json(), "ok"));
+}
+
+#[test]
+fn one_that_exists_as_something_else_is_refused() {
+    let b = Bundle::new().file("/devices/null", "a file");
+    peer_differs("runc crun", "keep what is there", || {
+        b.push("/linux/devices", device("/devices/null", "c", 1, 3)).refused();
+    });
+}
+
+#[test]
+fn in_a_user_namespace_they_are_bound() {
+    let b = Bundle::new()
+        .userns()
+        .does("open rw /dev/null /dev/zero /dev/tty -- lstat /dev/null -- write /dev/full x");
+    let out = b.run().ok();
+    assert_eq!(out.json()[0], "ok");
+    assert_eq!(out.json()[1], "ok");
+    assert_eq!((&out.json_line(1)[0]["type"], &out.json_line(1)[0]["rdev"]), (&json!("char"), &json!("1:3")));
+    assert_eq!(out.json_line(2), "ENOSPC");
+}
+
+#[test]
+fn a_dev_of_the_rootfs_is_filled_too() {
+    // Without a tmpfs on /dev the nodes go into the rootfs itself.
+    let b = Bundle::new();
+    let b = ["/dev/mqueue", "/dev/shm", "/dev/pts", "/dev"].iter().fold(b, |b, m| b.no_mount(m));
+    let b = b.does("write /dev/null x");
+    assert_eq!(b.run().json(), "ok");
+    let null = std::fs::symlink_metadata(b.inside("/dev/null")).unwrap();
+    assert!(null.file_type().is_char_device() && null.rdev() == nix::sys::stat::makedev(1, 3));
+}
+
+#[test]
+fn a_bind_of_the_hosts_dev_is_left_as_it_is() {
+    let b = Bundle::new();
+    let dev = b.outside().join("dev");
+    std::fs::create_dir(&dev).unwrap();
+    // The peers cannot do without.
+    let null = nix::sys::stat::makedev(1, 3);
+    let mode = nix::sys::stat::Mode::from_bits_truncate(0o666);
+    nix::sys::stat::mknod(&dev.join("null"), nix::sys::stat::SFlag::S_IFCHR, mode, null).unwrap();
+    let b = ["/dev/mqueue", "/dev/shm", "/dev/pts", "/dev"].iter().fold(b, |b, m| b.no_mount(m));
+    let b = b.bind(&dev, "/dev", "rbind").does("ls /dev");
+    b.run().ok();
+    let made: Vec<_> = std::fs::read_dir(&dev).unwrap().flatten().map(|e| e.file_name()).collect();
+    assert_eq!(made, ["null"]);
+}

@@ -1,0 +1,20 @@
+//! The integration tests. See the library of this crate for how they work, `integration/run` to run them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod cgroups;
+mod cli;
+mod detach;
+mod devices;
+mod errors;
+mod exec;
+mod foreground;
+mod hooks;
+mod leaks;
+mod lifecycle;
+mod mounts;
+mod namespaces;
+mod process;
+mod rootfs;
+mod seccomp;
+mod security;
