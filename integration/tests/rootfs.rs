@@ -226,6 +226,28 @@ fn masked_paths() {
     assert!(!b.inside("/not").exists(), "what is missing is not made");
 }
 
+/// A /dev whose null nobody minds to lose, for the runtime alone.
+fn own_dev() -> std::io::Result<()> {
+    // SAFETY: system calls with constant strings.
+    let made = unsafe {
+        libc::unshare(libc::CLONE_NEWNS) == 0
+            && libc::mount(c"dev".as_ptr(), c"/dev".as_ptr(), c"tmpfs".as_ptr(), 0, std::ptr::null()) == 0
+            && libc::mknod(c"/dev/null".as_ptr(), libc::S_IFCHR | 0o666, libc::makedev(1, 3)) == 0
+    };
+    if made { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+#[test]
+fn the_hosts_dev_null_is_not_changed_through_a_masked_path() {
+    let b = Bundle::new().file("/secret", "text").set("/linux/maskedPaths", json!(["/secret", "/proc/keys"]));
+    let b = b.does("chmod /secret 0 -- chown /proc/keys 5 5 -- chmod /proc/keys 0 -- write /proc/keys x");
+    peer_differs("runc", "masks with the container's own /dev/null", || {
+        // SAFETY: system calls with constant strings.
+        let out = unsafe { b.launch("run").before_exec(own_dev) }.run().ok().answers();
+        assert_eq!(out, [json!("EROFS"), json!("EROFS"), json!("EROFS"), json!("ok")]);
+    });
+}
+
 #[test]
 fn masked_folders_share_one_file_system() {
     // The kubelet masks one for each CPU; a superblock each was slow to make and slower to take away.

@@ -38,7 +38,12 @@ impl Sources {
         if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice || device != (1, 3) {
             return Err(Error::new(Kind::System, "/dev/null of the host is not the null device"));
         }
-        Ok(sources(Some(clone_mount(null.as_fd(), false).context("copy the mount of /dev/null")?)))
+        let null = clone_mount(null.as_fd(), false).context("copy the mount of /dev/null")?;
+        // The inode is the host's, whose mode, owner and times the container's root could change through it.
+        let set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
+        let attr = MountAttr { set, ..MountAttr::default() };
+        mount_setattr(null.as_fd(), false, attr).context("restrict the copy of /dev/null")?;
+        Ok(sources(Some(null)))
     }
 
     /// Lays emptiness over `path`; nothing happens where nothing is.

@@ -41,6 +41,10 @@ pub fn answer(verb: &str, args: &[&str]) -> Option<Answer> {
             let (uid, gid) = (number(args, 1) as u32, number(args, 2) as u32);
             ok(std::os::unix::fs::chown(path(), Some(uid), Some(gid)))
         }
+        "chmod" => {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(number(args, 1) as u32);
+            ok(fs::set_permissions(path(), mode))
+        }
         "mknod" => {
             let kind = match arg(args, 1) {
                 "b" => SFlag::S_IFBLK,
