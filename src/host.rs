@@ -26,6 +26,8 @@ pub struct Facts {
     pub resctrl: bool,
     /// Kernel release, major and minor.
     pub kernel: (u32, u32),
+    /// Capabilities that this process has not, as a bit mask.
+    pub missing_capabilities: u64,
 }
 
 /// What this machine can do. Lazy: every getter costs its system calls once.
@@ -37,6 +39,7 @@ pub struct Host {
     selinux: OnceCell<bool>,
     resctrl: OnceCell<bool>,
     kernel: OnceCell<(u32, u32)>,
+    missing_capabilities: OnceCell<u64>,
 }
 
 impl Host {
@@ -54,6 +57,7 @@ impl Host {
             selinux: facts.selinux.into(),
             resctrl: facts.resctrl.into(),
             kernel: facts.kernel.into(),
+            missing_capabilities: facts.missing_capabilities.into(),
         }
     }
 
@@ -95,6 +99,14 @@ impl Host {
             let name = rustix::system::uname();
             parse_release(name.release().to_str().unwrap_or_default())
         })
+    }
+
+    /// Capabilities that are not in this process's permitted set, and that no process of its user namespace can get from
+    /// it, as a bit mask. Those that the kernel does not know are among them.
+    pub fn missing_capabilities(&self) -> u64 {
+        *self
+            .missing_capabilities
+            .get_or_init(|| rustix::thread::capabilities(None).map_or(0, |sets| !sets.permitted.bits()))
     }
 
     /// Is `path` the network namespace we are in ourselves? "Host" means ours, not the initial one.
@@ -148,10 +160,12 @@ mod tests {
             selinux: true,
             resctrl: true,
             kernel: (1, 2),
+            missing_capabilities: 5,
         };
         let host = Host::fixed(facts);
         assert_eq!((host.euid(), host.in_user_namespace(), host.apparmor()), (7, true, true));
         assert_eq!((host.selinux(), host.resctrl(), host.kernel()), (true, true, (1, 2)));
+        assert_eq!(host.missing_capabilities(), 5);
     }
 
     #[test]
@@ -162,6 +176,8 @@ mod tests {
         assert!(!host.is_own_network_namespace(Path::new("/proc/self/ns/uts")));
         assert!(!host.is_own_network_namespace(Path::new("/nonexistent")));
         assert!(filesystem_is("/proc", 0x9fa0));
+        // Of 64 the kernel knows some forty.
+        assert!(host.missing_capabilities() >> 63 == 1);
         assert!(!filesystem_is("/proc", SELINUX_MAGIC));
     }
 }

@@ -239,6 +239,33 @@ fn an_unknown_capability_is_only_warned_about() {
     assert!(!out.json()["bounding"].as_array().unwrap().is_empty());
 }
 
+/// What a runtime in a container of Docker's lives with: CAP_WAKE_ALARM is not to be had.
+fn without_wake_alarm() -> std::io::Result<()> {
+    // SAFETY: one system call.
+    match unsafe { libc::prctl(libc::PR_CAPBSET_DROP, 35) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+#[test]
+fn a_capability_that_the_runtime_has_not_is_only_warned_about() {
+    let sets = "KILL,WAKE_ALARM";
+    let b = Bundle::new()
+        .caps(&format!("bounding={sets} permitted={sets} effective={sets} inheritable={sets} ambient={sets}"))
+        .does("caps -- sleep");
+    peer_differs("runc crun", "older than the rule", || {
+        // SAFETY: one system call.
+        let out = unsafe { b.launch("create").before_exec(without_wake_alarm) }.run().ok();
+        let c = Container::created(b, out);
+        c.call("start").ok();
+        let caps = c.answer();
+        for set in ["bounding", "permitted", "effective", "inheritable", "ambient"] {
+            assert_eq!(caps[set], bits("KILL"), "{set}");
+        }
+    });
+}
+
 #[test]
 fn an_ambient_capability_that_is_not_inheritable_is_only_warned_about() {
     let b = Bundle::new()

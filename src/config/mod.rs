@@ -9,6 +9,7 @@
 //! come from [`crate::host::Host`].
 
 mod access;
+pub mod capability;
 pub mod default_spec;
 mod mend;
 pub mod mount_options;

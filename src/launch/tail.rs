@@ -13,6 +13,7 @@ use crate::console::Pty;
 use crate::error::{Context, Errno, Error, Kind, Result};
 use crate::hooks::Identity;
 use crate::path::Proc;
+use crate::plan::process::Capabilities;
 use crate::plan::{HookPlan, Process};
 use crate::seccomp::Program;
 use crate::security::{caps, ids, lsm};
@@ -37,6 +38,7 @@ pub struct Settled<'a> {
     path: CString,
     args: Strings,
     env: Strings,
+    capabilities: Capabilities,
     confined: bool,
 }
 
@@ -99,7 +101,7 @@ pub fn settle<'a>(
     if !process.rlimits.is_empty() {
         extra |= caps::SYS_RESOURCE;
     }
-    caps::set_waiting(&process.capabilities, extra)?;
+    let capabilities = caps::set_waiting(&process.capabilities, extra)?;
     match entered {
         // Nor may root always: on a network file system it may be nobody.
         Err(e) if e.errno() == Some(Errno::EACCES) => enter_cwd(process)?,
@@ -118,6 +120,7 @@ pub fn settle<'a>(
         path,
         args: Strings::new(process.args.clone()),
         env: Strings::new(env),
+        capabilities,
         confined: false,
     };
     // A filter that notifies is loaded now, for its listener has to be handed over while the container is being
@@ -145,11 +148,11 @@ impl Settled<'_> {
     fn give_up_rights(&mut self, context: &Surroundings<'_>) -> Result<()> {
         self.confined = true;
         if self.process.no_new_privileges {
-            caps::set_final(&self.process.capabilities)?;
+            caps::set_final(&self.capabilities)?;
             self.load_filter(context)
         } else {
             self.load_filter(context)?;
-            caps::set_final(&self.process.capabilities)
+            caps::set_final(&self.capabilities)
         }
     }
 

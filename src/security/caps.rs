@@ -31,16 +31,30 @@ pub fn drop_bounding(keep: u64) -> Result<()> {
 
 /// The sets while the process waits to be executed: effective is final, so that paths are looked up with the rights of
 /// the container's process; permitted keeps everything. `extra` is made effective as well, as far as it is permitted: it
-/// must be nothing that looks at paths.
-pub fn set_waiting(caps: &Capabilities, extra: u64) -> Result<()> {
+/// must be nothing that looks at paths. Returns the final sets, as far as they can be granted.
+pub fn set_waiting(caps: &Capabilities, extra: u64) -> Result<Capabilities> {
     let now = rustix::thread::capabilities(None).context("read the capabilities")?;
+    let caps = grantable(caps, now.permitted.bits());
     let wanted = caps.effective | extra;
     let sets = CapabilitySets {
         effective: CapabilitySet::from_bits_retain(wanted) & now.permitted,
         permitted: now.permitted,
         inheritable: CapabilitySet::from_bits_retain(caps.inheritable),
     };
-    rustix::thread::set_capabilities(None, sets).context("set the capabilities")
+    rustix::thread::set_capabilities(None, sets).context("set the capabilities")?;
+    Ok(caps)
+}
+
+/// What of the sets this process can be given. A capability that cannot be granted is no error (config.md, "Linux
+/// Process"); it was warned about when config.json was judged.
+fn grantable(caps: &Capabilities, permitted: u64) -> Capabilities {
+    Capabilities {
+        bounding: caps.bounding,
+        effective: caps.effective & permitted,
+        inheritable: caps.inheritable & permitted,
+        permitted: caps.permitted & permitted,
+        ambient: caps.ambient & permitted,
+    }
 }
 
 /// The final sets. Must not need anything that a seccomp filter of the container's could deny but capset and prctl.

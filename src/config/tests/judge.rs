@@ -298,6 +298,24 @@ fn what_is_only_warned_about() {
 }
 
 #[test]
+fn what_the_runtime_has_not_it_cannot_grant() {
+    let host = Host::fixed(Facts { missing_capabilities: 1 << 24 | 1 << 25, ..Facts::default() });
+    let caps = ["CAP_SYS_TIME", "CAP_KILL", "CAP_SYS_RESOURCE"];
+    let mut config = minimal();
+    merge(&mut config, process(json!({"capabilities": {"permitted": caps, "bounding": caps}})));
+    assert_eq!(
+        judge_on(&host, Options::default(), &config).unwrap(),
+        [
+            "process.capabilities.permitted: CAP_SYS_RESOURCE, CAP_SYS_TIME ignored: not in the capabilities of this process"
+        ]
+    );
+    assert_eq!(judge_on(&plain(), Options::default(), &config).unwrap(), [""; 0]);
+    // In a user namespace there are all.
+    merge(&mut config, json!({"linux": {"namespaces": [{"type": "user", "path": "/x"}]}}));
+    assert_eq!(judge_on(&host, Options::default(), &config).unwrap(), [""; 0]);
+}
+
+#[test]
 fn what_the_command_line_decides() {
     let systemd = Options { systemd_cgroup: true, ..Options::default() };
     let path = |path: &str| with(json!({"linux": {"cgroupsPath": path}}));

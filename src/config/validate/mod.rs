@@ -117,7 +117,14 @@ impl Judge<'_> {
             }
         }
         match spec.process() {
-            Some(process) => self.process("process.", process),
+            Some(process) => {
+                self.process("process.", process);
+                if let Some(caps) =
+                    process.capabilities().as_ref().filter(|_| !has(spec, LinuxNamespaceType::User))
+                {
+                    self.grantable(caps);
+                }
+            }
             None if self.options.start => self.bad("process", "must be specified to start the container"),
             None => {}
         }

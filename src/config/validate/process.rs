@@ -8,6 +8,7 @@ use oci_spec::runtime::{
 
 use super::Judge;
 use crate::config::access::ProcessExt;
+use crate::config::capability;
 use crate::config::problems::quote;
 
 impl Judge<'_> {
@@ -91,6 +92,17 @@ impl Judge<'_> {
         let both = |cap: &Capability| permitted.contains(cap) && inheritable.contains(cap);
         let ambient = caps.ambient().iter().flatten().filter(|cap| !both(cap));
         self.lost(format!("{at}capabilities.ambient"), ambient, "permitted and inheritable");
+    }
+
+    /// Likewise one that this runtime has not got itself, as in a container with few of them: its init can get no more.
+    /// In a user namespace it has all.
+    pub(super) fn grantable(&mut self, caps: &LinuxCapabilities) {
+        let missing = self.host.missing_capabilities();
+        let sets = [("permitted", caps.permitted()), ("inheritable", caps.inheritable())];
+        for (name, set) in sets {
+            let set = set.iter().flatten().filter(|cap| missing >> capability::number(**cap) & 1 == 1);
+            self.lost(format!("process.capabilities.{name}"), set, "the capabilities of this process");
+        }
     }
 
     fn lost<'a>(&mut self, path: String, caps: impl Iterator<Item = &'a Capability>, not_in: &str) {
