@@ -360,6 +360,20 @@ fn personality_and_scheduler() {
 }
 
 #[test]
+fn io_priority() {
+    let get = format!("syscall {} 1 0", libc::SYS_ioprio_get);
+    let b = Bundle::new()
+        .set("/process/ioPriority", json!({"class": "IOPRIO_CLASS_BE", "priority": 6}))
+        .does(&get);
+    peer_may_differ("runc crun", "older than this field", || {
+        // Class 2 above 13 bits of priority.
+        assert_eq!(b.run().json(), json!({"ret": 2 << 13 | 6}));
+        let c = b.does("sleep").start();
+        assert_eq!(c.exec(&get).json(), json!({"ret": 2 << 13 | 6}), "and of exec");
+    });
+}
+
+#[test]
 fn hostname_and_domainname() {
     let b = Bundle::new().set("/hostname", json!("the-host")).does("uname");
     assert_eq!(b.run().json()["hostname"], "the-host");
