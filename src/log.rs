@@ -1,8 +1,9 @@
 //! Where messages go.
 //!
 //! Engines read the log file after a failed call: containerd takes the last JSON object of level `error`, Podman
-//! unmarshals the whole file as one object. So a failing call writes exactly one line there, its error, and
-//! warnings go to stderr only. Below the level that `--debug` asks for nothing is promised to anybody.
+//! unmarshals the whole file as one object. So a failing call writes exactly one line there, its error, and warnings are
+//! held back until it is certain that the call succeeds. They are not for stderr then: that is the container's.
+//! Below the level that `--debug` asks for nothing is promised to anybody.
 //!
 //! Used by the process that was called, never by its children: what fails there comes back over the socket.
 
@@ -13,7 +14,7 @@ use serde::Serialize;
 use std::fmt::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 /// The shape of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,10 +66,13 @@ struct Log {
     file: Option<OwnedFd>,
     format: Format,
     level: Level,
+    /// Warnings for the file.
+    held: Mutex<String>,
 }
 
 static LOG: OnceLock<Log> = OnceLock::new();
-static DEFAULT: Log = Log { file: None, format: Format::Text, level: Level::Warning };
+static DEFAULT: Log =
+    Log { file: None, format: Format::Text, level: Level::Warning, held: Mutex::new(String::new()) };
 
 fn log() -> &'static Log {
     LOG.get().unwrap_or(&DEFAULT)
@@ -88,7 +92,7 @@ pub fn init(file: Option<&Path>, format: Format, level: Level) -> Result<()> {
         Some(Err(error)) => (None, Err(error)),
     };
     // Only main calls this, and only once; a second call would have no effect.
-    let _ = LOG.set(Log { file, format, level });
+    let _ = LOG.set(Log { file, format, level, held: Mutex::default() });
     outcome
 }
 
@@ -103,14 +107,34 @@ pub fn fatal(error: &Error) {
         (None, Format::Text) => {}
         (Some(file), _) => write(file.as_fd(), &entry()),
     }
+    if let Ok(held) = log.held.lock() {
+        write(rustix::stdio::stderr(), &held);
+    }
     let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     write(rustix::stdio::stderr(), &format!("{plain}\n"));
 }
 
-/// A warning, on stderr.
+/// A warning.
 pub fn warn(message: &str) {
-    if log().level >= Level::Warning {
-        write(rustix::stdio::stderr(), &line(log().format, Level::Warning, message, &clock::now()));
+    let log = log();
+    if log.level < Level::Warning {
+        return;
+    }
+    let line = line(log.format, Level::Warning, message, &clock::now());
+    match (&log.file, log.held.lock()) {
+        (Some(_), Ok(mut held)) => held.push_str(&line),
+        _ => write(rustix::stdio::stderr(), &line),
+    }
+}
+
+/// The call succeeds: what was held back is for the log file.
+pub fn succeeded() {
+    let log = log();
+    if let (Some(file), Ok(mut held)) = (&log.file, log.held.lock())
+        && !held.is_empty()
+    {
+        write(file.as_fd(), &held);
+        held.clear();
     }
 }
 
@@ -134,6 +158,9 @@ fn verbose(level: Level, message: impl FnOnce() -> String) {
 
 /// One write, so that lines of several processes never mix. Nobody can be told when it fails.
 fn write(to: BorrowedFd<'_>, text: &str) {
+    if text.is_empty() {
+        return;
+    }
     let _ = rustix::io::write(to, text.as_bytes());
 }
 

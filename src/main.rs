@@ -28,7 +28,10 @@ fn run() -> i32 {
     let _ = tare::sys::exec::close_range_on_exec(3);
     let logged = log::init(global.log.as_deref(), global.log_format, global.log_level);
     match logged.and_then(|()| commands::run(&global, &command)) {
-        Ok(code) => code,
+        Ok(code) => {
+            log::succeeded();
+            code
+        }
         Err(error) => {
             log::fatal(&error);
             command.error_exit_code()

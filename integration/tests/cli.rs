@@ -375,6 +375,28 @@ fn a_success_logs_no_error() {
 }
 
 #[test]
+fn warnings_are_not_for_the_containers_stderr() {
+    let b = Bundle::new().mount("tmpfs", "tmpfs", "relative", "").does("eprint mine");
+    let log = b.outside().join("log.json");
+    let flags = ["--log", log.to_str().unwrap(), "--log-format", "json"];
+    b.write();
+    let (path, id) = (b.path(), b.id.clone());
+    let out = b.cmd_with(&flags, ["run", "--bundle", path.to_str().unwrap(), &id]).run().ok();
+    assert_eq!(out.stderr, "mine\n");
+    if peer() == Peer::Tare {
+        let text = fs::read_to_string(&log).unwrap();
+        assert!(text.contains("\"level\":\"warning\"") && text.contains("not absolute"), "{text}");
+        // A call that fails leaves one object in the log all the same.
+        fs::remove_file(&log).unwrap();
+        let b = b.args(["/nope"]);
+        b.write();
+        let out = b.cmd_with(&flags, ["run", "--bundle", path.to_str().unwrap(), &id]).run().fails();
+        assert_eq!(parse(&fs::read_to_string(&log).unwrap())["level"], "error");
+        assert!(out.stderr.contains("not absolute"), "{}", out.stderr);
+    }
+}
+
+#[test]
 fn the_text_log() {
     let b = Bundle::new();
     let log = b.outside().join("log");

@@ -374,6 +374,21 @@ fn io_priority() {
 }
 
 #[test]
+fn memory_policy() {
+    if !std::path::Path::new("/proc/self/numa_maps").exists() {
+        return skip("a kernel without NUMA");
+    }
+    let b = Bundle::new().set("/linux/memoryPolicy", json!({"mode": "MPOL_BIND", "nodes": "0"}));
+    let b = b.does("read /proc/self/numa_maps -- sleep");
+    peer_may_differ("runc crun", "older than this field", || {
+        let c = b.start();
+        assert!(c.answer().as_str().unwrap().contains(" bind:0 "), "{}", c.stdout());
+        let exec = c.exec("read /proc/self/numa_maps").ok();
+        assert!(exec.json().as_str().unwrap().contains(" bind:0 "), "{}", exec.stdout);
+    });
+}
+
+#[test]
 fn hostname_and_domainname() {
     let b = Bundle::new().set("/hostname", json!("the-host")).does("uname");
     assert_eq!(b.run().json()["hostname"], "the-host");

@@ -120,6 +120,7 @@ pub fn run(global: &Global, options: &RunOptions) -> Result<i32> {
         running.disarm();
         return Ok(0);
     }
+    log::succeeded();
     let code = crate::foreground::stand_in(running, notify);
     if options.keep {
         scaffold.complete = true;

@@ -123,6 +123,7 @@ pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
         running.disarm();
         return Ok(0);
     }
+    crate::log::succeeded();
     crate::foreground::stand_in(running, None)
 }
 
