@@ -1,0 +1,73 @@
+# containerd by ctr: the runc shim, pointed at our runtime.
+cat >"$work/config.toml" <<TOML
+version = 2
+root = "$work/root"
+state = "$work/state"
+oom_score = 0
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+address = "$work/sock"
+TOML
+containerd --config "$work/config.toml" >"$work/log" 2>&1 &
+export CONTAINERD_ADDRESS=$work/sock
+until_ok ctr version
+
+# An image in OCI's layout, without a registry.
+blob() {
+    local digest
+    digest=$(sha256sum "$1" | cut -d' ' -f1)
+    cp "$1" "$work/oci/blobs/sha256/$digest"
+    printf '"digest":"sha256:%s","size":%s' "$digest" "$(stat -c %s "$1")"
+}
+oci() {
+    local type=application/vnd.oci.image layer config manifest
+    mkdir -p "$work/oci/blobs/sha256"
+    tar -C "$work/image" -cf "$work/layer" .
+    layer=$(blob "$work/layer")
+    cat >"$work/config" <<JSON
+{"architecture": "amd64", "os": "linux", "config": {"Cmd": ["sh"], "Env": ["PATH=/bin"]},
+ "rootfs": {"type": "layers", "diff_ids": ["sha256:$(sha256sum "$work/layer" | cut -d' ' -f1)"]}}
+JSON
+    config=$(blob "$work/config")
+    cat >"$work/manifest" <<JSON
+{"schemaVersion": 2, "mediaType": "$type.manifest.v1+json", "config": {"mediaType": "$type.config.v1+json", $config},
+ "layers": [{"mediaType": "$type.layer.v1.tar", $layer}]}
+JSON
+    manifest=$(blob "$work/manifest")
+    cat >"$work/oci/index.json" <<JSON
+{"schemaVersion": 2, "manifests": [{"mediaType": "$type.manifest.v1+json", $manifest,
+ "annotations": {"io.containerd.image.name": "docker.io/library/box:latest", "org.opencontainers.image.ref.name": "latest"}}]}
+JSON
+    echo '{"imageLayoutVersion": "1.0.0"}' >"$work/oci/oci-layout"
+    tar -C "$work/oci" -cf "$work/oci.tar" .
+}
+oci
+box=docker.io/library/box:latest
+run=(ctr run --runc-binary "$runtime" --cgroup /it-engines/c)
+
+t 'import of an image' 0 done ctr image import "$work/oci.tar"
+t run 0 '^hello' "${run[@]}" --rm $box a echo hello
+t 'exit code' 5 '' "${run[@]}" --rm $box a sh -c 'exit 5'
+t 'a command that is missing' 1 'executable file not found in \$PATH' "${run[@]}" --rm $box a nosuch
+t 'with a terminal' 0 '33 77' tty ctr run -t --runc-binary "$runtime" --rm $box a sh -c "sleep 0.5; stty size"
+t seccomp 0 'Seccomp:.2' "${run[@]}" --rm --seccomp $box a grep Seccomp: /proc/self/status
+t 'a namespace joined' 0 '' "${run[@]}" --rm --with-ns network:/proc/self/ns/net $box a true
+t 'run detached' 0 '' "${run[@]}" -d --memory-limit 60000000 $box a sleep 1000
+t 'it is listed' 0 'a +[0-9]+ +RUNNING' ctr task ls
+t exec 0 'sleep 1000.*ps' ctr task exec --exec-id e a ps
+t 'exec as a user' 0 'uid=1000' ctr task exec --exec-id e --user 1000 a id
+t 'exec: exit code' 6 '' ctr task exec --exec-id e a sh -c 'exit 6'
+t 'exec: a command that is missing' 1 'executable file not found' ctr task exec --exec-id e a nosuch
+t metrics 0 'memory.limit_in_bytes +59998208' ctr task metrics a
+t pause 0 '' ctr task pause a
+t 'it is paused' 0 'a +[0-9]+ +PAUSED' ctr task ls
+t resume 0 '' ctr task resume a
+t ps 0 '[0-9]+ +-' ctr task ps a
+t kill 0 '' ctr task kill -s KILL a
+t 'it has stopped' 0 'a +[0-9]+ +STOPPED' bash -c 'for n in $(seq 50); do ctr task ls | grep STOPPED && break; sleep 0.1; done'
+t 'delete the task' 0 137 bash -c 'ctr task rm a || :'
+t 'delete the container' 0 '' ctr container rm a
+t 'nothing is left' 0 '^[^a]*$' bash -c 'ctr task ls -q; ctr container ls -q'
+t 'out of memory' 137 '' "${run[@]}" --rm --memory-limit 20000000 $box a tail /dev/zero
+kill %1
+wait %1 || :
