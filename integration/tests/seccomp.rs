@@ -42,6 +42,31 @@ fn without_no_new_privileges_too() {
 }
 
 #[test]
+fn with_no_new_privileges_the_filter_need_not_allow_what_sets_up() {
+    // It is loaded last then, so that a tight profile need not list capset and prctl. A process needs execve alone.
+    let names = [
+        "capset",
+        "capget",
+        "prctl",
+        "setuid",
+        "setgid",
+        "setgroups",
+        "umask",
+        "chdir",
+        "getcwd",
+        "setrlimit",
+    ];
+    let rules = json!([{"names": names, "action": "SCMP_ACT_ERRNO"}]);
+    let b =
+        with(filter(rules)).set("/process/noNewPrivileges", json!(true)).user(5, 6).does("status Seccomp");
+    assert_eq!(b.run().ok().json()["Seccomp"], "2");
+    let c = b.does("sleep").start();
+    peer_differs("crun", "loads it early in exec", || {
+        assert_eq!(c.exec("status Seccomp").ok().json()["Seccomp"], "2");
+    });
+}
+
+#[test]
 fn errno() {
     let b = with(filter(rule("SCMP_ACT_ERRNO"))).does("syscall 121 0");
     assert_eq!(b.run().json(), json!({"errno": 1}), "EPERM by default");
