@@ -16,6 +16,7 @@ use rustix::mount::OpenTreeFlags;
 use crate::error::{Context, Errno, Error, Result};
 use crate::sys::exec::{Strings, fexecve};
 use crate::sys::mount::{MountAttr, mount_setattr};
+use crate::sys::start;
 
 /// Makes sure that this process's executable cannot be written through `/proc/PID/exe`; may execute it anew, with the same
 /// arguments and environment. To be called before anything else.
@@ -23,6 +24,10 @@ use crate::sys::mount::{MountAttr, mount_setattr};
 /// Without the right to make mounts (an ordinary user outside of a user namespace) it is left as it is: such a runtime's
 /// file does not belong to the container's root.
 pub fn seal() -> Result<()> {
+    // The first instructions of the program have done it, where there are any of ours.
+    if start::is_sealed() {
+        return Ok(());
+    }
     let exe = rustix::fs::open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .context("open /proc/self/exe")?;
     let mount = rustix::fs::fstatvfs(&exe).context("statfs of /proc/self/exe")?;

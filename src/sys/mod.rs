@@ -14,6 +14,7 @@ pub mod pidfd;
 pub mod sched;
 pub mod seccomp;
 pub mod signal;
+pub mod start;
 
 use nix::errno::Errno;
 
