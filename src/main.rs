@@ -1,11 +1,20 @@
 //! The `tare` command: parse, dispatch, and the only place that prints a fatal error.
+//!
+//! libc's `main`, since Rust's own start-up reads /proc/self/maps and prepares an alternate stack for a guard page that
+//! nobody here will hit: twenty system calls. What it does of use is done here.
+#![no_main]
 
+use std::ffi::{c_char, c_int};
 use std::io::Write;
 use tare::cli::{self, Command, Failure, Parsed};
 use tare::{commands, log};
 
-fn main() {
-    std::process::exit(run());
+/// Called by libc; the arguments are had from `std::env`.
+#[unsafe(no_mangle)]
+pub extern "C" fn main(_argc: c_int, _argv: *const *const c_char) -> c_int {
+    tare::sys::start::fill_standard_descriptors();
+    tare::sys::signal::ignore_sigpipe();
+    std::process::exit(run())
 }
 
 fn run() -> i32 {

@@ -1,4 +1,4 @@
-//! The program's first instructions, before libc's.
+//! The program's first instructions, before libc's, and what a Rust `main` would have found done.
 //!
 //! [`crate::exeseal`] executes this program a second time, and a static glibc takes 0.6 ms on a virtual machine before
 //! it reaches `main`: it asks CPUID dozens of questions, each of which traps. So the first of the two runs gets no
@@ -17,6 +17,25 @@ static SEALED: AtomicBool = AtomicBool::new(false);
 /// Whether the first instructions have seen that this process's executable is on a read-only mount.
 pub fn is_sealed() -> bool {
     SEALED.load(Ordering::Relaxed)
+}
+
+/// Opens /dev/null for each of the standard descriptors that is closed: the next file we open would get its number, and
+/// be read or written as if it were a stream of the container's.
+pub fn fill_standard_descriptors() {
+    let mut fds = [0, 1, 2].map(|fd| libc::pollfd { fd, events: 0, revents: 0 });
+    // SAFETY: an array of three of them, which lives through the call.
+    let filled = unsafe { libc::poll(fds.as_mut_ptr(), 3, 0) } == 0;
+    if filled {
+        return;
+    }
+    for fd in fds.iter().filter(|fd| fd.revents & libc::POLLNVAL != 0) {
+        // The lowest number that is free is this one.
+        // SAFETY: a constant string; nobody owns the number.
+        let opened = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
+        if opened != fd.fd {
+            std::process::abort();
+        }
+    }
 }
 
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
