@@ -63,8 +63,11 @@ mod entry {
         seal = sym seal,
     );
 
-    /// The verbs whose process, or a child of it, comes within a container's reach.
-    const VERBS: [&[u8]; 3] = [b"create\0", b"run\0", b"exec\0"];
+    /// The verbs whose process, or a child of it, comes within a container's reach. By value: a table of them would be
+    /// a table of pointers, which are not relocated yet.
+    const CREATE: [u8; 7] = *b"create\0";
+    const RUN: [u8; 4] = *b"run\0";
+    const EXEC: [u8; 5] = *b"exec\0";
 
     /// Where in the kernel's `struct statfs`, 15 words of 64 bits, the flags of the mount are; libc's does not show them.
     const F_FLAGS: usize = 10;
@@ -80,7 +83,7 @@ mod entry {
             let mut wanted = false;
             for n in 1..argc {
                 let arg = argv.add(n).read() as *const u8;
-                wanted = wanted || is(arg, VERBS[0]) || is(arg, VERBS[1]) || is(arg, VERBS[2]);
+                wanted = wanted || is(arg, CREATE) || is(arg, RUN) || is(arg, EXEC);
             }
             if !wanted {
                 return;
@@ -127,9 +130,9 @@ mod entry {
     }
 
     /// Is the C string this one, its NUL included?
-    unsafe fn is(text: *const u8, wanted: &[u8]) -> bool {
+    unsafe fn is<const N: usize>(text: *const u8, wanted: [u8; N]) -> bool {
         let mut n = 0;
-        while n < wanted.len() {
+        while n < N {
             // SAFETY: both have their NUL, where the comparison ends at the latest.
             let differ = unsafe { text.add(n).read_volatile() != wanted.as_ptr().add(n).read_volatile() };
             if differ {
