@@ -76,42 +76,49 @@ impl Root {
     /// The directory `path`, made with its parents (mode 0755) as far as it is missing.
     pub fn make_dirs(&self, path: &Path) -> Result<OwnedFd> {
         match self.open(path, OFlags::PATH | OFlags::DIRECTORY) {
-            Err(Errno::ENOENT) => {}
-            found => return found.with_context(|| format!("open {} in the rootfs", path.display())),
+            Err(Errno::ENOENT) => self.make_missing_dirs(path),
+            found => found.with_context(|| format!("open {} in the rootfs", path.display())),
         }
+    }
+
+    /// The same for a path that is known to be missing.
+    fn make_missing_dirs(&self, path: &Path) -> Result<OwnedFd> {
+        let mut missing = 1;
         let mut path = path.to_owned();
         for _ in 0..MAX_LINKS {
-            match self.make_dirs_to(&path)? {
+            match self.make_last_dirs(&path, missing)? {
                 Walk::Done(dir) => return Ok(dir),
-                Walk::Elsewhere(other) => path = other,
+                Walk::Elsewhere(other) => (path, missing) = (other, 0),
             }
         }
         Err(Error::os(Errno::ELOOP, format!("make directory {} in the rootfs", path.display())))
     }
 
-    fn make_dirs_to(&self, path: &Path) -> Result<Walk> {
-        let mut dir =
-            self.open(Path::new("/"), OFlags::PATH | OFlags::DIRECTORY).context("open the rootfs")?;
-        let mut walked = PathBuf::from("/");
+    /// Makes what is missing at the end of `path`: at least the last `missing` names.
+    fn make_last_dirs(&self, path: &Path, missing: usize) -> Result<Walk> {
         let names = names(path)?;
-        for (i, name) in names.iter().enumerate() {
-            let parent = walked.clone();
-            walked.push(name);
-            // Through the root again, not through `dir`: a symlink among the existing parts is resolved there.
-            dir = match self.open(&walked, OFlags::PATH | OFlags::DIRECTORY) {
-                Err(Errno::ENOENT) => match make_dir(dir.as_fd(), name) {
-                    Err(Errno::ENOTDIR | Errno::ELOOP) => {
-                        // A symlink to nowhere, such as /var/run in an image without /run: its end is made, inside.
-                        let link = read_link(dir.as_fd(), name)
-                            .with_context(|| format!("make directory {} in the rootfs", walked.display()))?;
-                        let rest: PathBuf = names[i + 1..].iter().collect();
-                        return Ok(Walk::Elsewhere(clean(&parent.join(link).join(rest))));
-                    }
-                    made => {
-                        made.with_context(|| format!("make directory {} in the rootfs", walked.display()))?
-                    }
-                },
-                found => found.with_context(|| format!("open {} in the rootfs", walked.display()))?,
+        let upto =
+            |count: usize| -> PathBuf { Path::new("/").join(names[..count].iter().collect::<PathBuf>()) };
+        // The deepest part that is there, in which the kernel resolves symlinks, inside the root.
+        let mut there = names.len().saturating_sub(missing);
+        let mut dir = loop {
+            match self.open(&upto(there), OFlags::PATH | OFlags::DIRECTORY) {
+                Err(Errno::ENOENT) if there > 0 => there -= 1,
+                found => {
+                    break found.with_context(|| format!("open {} in the rootfs", upto(there).display()))?;
+                }
+            }
+        };
+        for (i, name) in names.iter().enumerate().skip(there) {
+            let what = || format!("make directory {} in the rootfs", upto(i + 1).display());
+            dir = match make_dir(dir.as_fd(), name) {
+                Err(Errno::ENOTDIR | Errno::ELOOP) => {
+                    // A symlink to nowhere, such as /var/run in an image without /run: its end is made, inside.
+                    let link = read_link(dir.as_fd(), name).with_context(what)?;
+                    let rest: PathBuf = names[i + 1..].iter().collect();
+                    return Ok(Walk::Elsewhere(clean(&upto(i).join(link).join(rest))));
+                }
+                made => made.with_context(what)?,
             };
         }
         Ok(Walk::Done(dir))
@@ -132,7 +139,7 @@ impl Root {
             }
         }
         if target == Target::Dir {
-            return self.make_dirs(path).map(|dir| (dir, true));
+            return self.make_missing_dirs(path).map(|dir| (dir, true));
         }
         let mut path = path.to_owned();
         for _ in 0..MAX_LINKS {
@@ -281,6 +288,13 @@ pub fn write_once(fd: BorrowedFd<'_>, value: &[u8]) -> Result<(), Errno> {
             Err(e) => return Err(crate::sys::errno(e)),
         }
     }
+}
+
+/// A file whose path is ours, such as one of procfs: those tell no size, for which std reads them 32 bytes at a time.
+pub fn read_file(path: &str) -> Result<Vec<u8>, Errno> {
+    let file =
+        rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(crate::sys::errno)?;
+    read_all(file.as_fd(), usize::MAX)
 }
 
 /// Everything that can be read from `fd`, up to `limit` bytes.

@@ -147,7 +147,8 @@ impl Layout {
 }
 
 fn own_cgroups() -> Result<String> {
-    std::fs::read_to_string("/proc/self/cgroup").context("read /proc/self/cgroup")
+    let bytes = crate::path::read_file("/proc/self/cgroup").context("read /proc/self/cgroup")?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The lines of /proc/PID/cgroup as (controllers, path). A path may contain colons.

@@ -1,10 +1,10 @@
 //! Device nodes, the links beside them, and the console.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno as Rerrno;
 
 use super::{attach, clone_mount, fs};
@@ -63,34 +63,34 @@ fn make(dir: BorrowedFd<'_>, name: &OsStr, device: &Device) -> Result<()> {
     };
     let mode = Mode::from_raw_mode(device.mode);
     match rustix::fs::mknodat(dir, name, kind, mode, number) {
-        Ok(()) => {}
-        Err(Rerrno::EXIST) => {
-            // The image's, or a mount's: it may stay if it is this very device.
-            let stat =
-                rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).context("stat what is there")?;
-            if FileType::from_raw_mode(stat.st_mode) != kind || (number != 0 && stat.st_rdev != number) {
-                return Err(Error::new(Kind::System, "another file is there already"));
-            }
-        }
+        // The image's, or a mount's: it may stay if it is this very device.
+        Ok(()) | Err(Rerrno::EXIST) => {}
         Err(e) => return Err(e).context("mknod"),
+    }
+    let is_it = |stat: &Stat| {
+        FileType::from_raw_mode(stat.st_mode) == kind && (number == 0 || stat.st_rdev == number)
+    };
+    let owned = |stat: &Stat| (stat.st_uid, stat.st_gid) == (device.uid, device.gid);
+    let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).context("stat it")?;
+    if !is_it(&stat) {
+        return Err(Error::new(Kind::System, "another file is there already"));
+    }
+    if owned(&stat) && stat.st_mode & 0o7777 == device.mode {
+        return Ok(());
     }
     // By a descriptor that is known to be the node: chmod and chown by name could be led elsewhere.
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let node = rustix::fs::openat(dir, name, flags, Mode::empty()).context("open it")?;
-    let stat = rustix::fs::fstat(&node).context("stat it")?;
-    if FileType::from_raw_mode(stat.st_mode) != kind || (number != 0 && stat.st_rdev != number) {
+    if !is_it(&rustix::fs::fstat(&node).context("stat it")?) {
         return Err(Error::new(Kind::System, "it was exchanged for another file"));
     }
-    if (stat.st_uid, stat.st_gid) != (device.uid, device.gid) {
+    if !owned(&stat) {
         let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
         rustix::fs::chownat(&node, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH).context("chown")?;
     }
-    if stat.st_mode & 0o7777 != device.mode {
-        // No umask (stage 2 has set it to 0), so only a node that was there already, or one whose chown took bits
-        // away, comes here. fchmod refuses O_PATH descriptors; chmod by name does not follow the last link on a
-        // device node that was just verified, and nothing runs in the container yet.
-        rustix::fs::chmodat(dir, name, mode, AtFlags::empty()).context("chmod")?;
-    }
+    // No umask (stage 2 has set it to 0); but the node may have been there already, and chown takes bits away. fchmod
+    // refuses O_PATH descriptors, and fchmodat2 is of Linux 6.6: by the host's procfs, which is still at /proc.
+    rustix::fs::chmod(format!("/proc/self/fd/{}", node.as_raw_fd()), mode).context("chmod")?;
     Ok(())
 }
 

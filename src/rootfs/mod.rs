@@ -186,7 +186,8 @@ impl<'a> Prepared<'a> {
         let (target, fresh) = self.root.find_or_make(&mount.destination, want)?;
         // By a symlink of the image's a volume could land on a file of procfs and feed us lies from there
         // (CVE-2019-16884). What config.json says openly was judged by its validation.
-        if !mount.destination.starts_with("/proc") {
+        // Nothing can be made in one.
+        if !fresh && !mount.destination.starts_with("/proc") {
             let fs = rustix::fs::fstatfs(&target).context("statfs of the mount target")?;
             if fs.f_type == rustix::fs::PROC_SUPER_MAGIC {
                 return Err(crate::error::Error::new(

@@ -2,6 +2,7 @@
 
 use crate::bail;
 use crate::error::{Context, Errno, Error, Result};
+use crate::path;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::os::fd::OwnedFd;
 
@@ -48,9 +49,9 @@ fn stat(pid: i32) -> Result<Option<Stat>> {
         return Ok(None);
     }
     let path = format!("/proc/{pid}/stat");
-    let bytes = match std::fs::read(&path) {
+    let bytes = match path::read_file(&path) {
         Ok(bytes) => bytes,
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => return Ok(None),
+        Err(Errno::ENOENT | Errno::ESRCH) => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("read {path}")),
     };
     match parse(&bytes) {
