@@ -35,7 +35,7 @@ pub(super) fn command(verb: &str, v: &Values) -> Result<Command> {
         "ps" => Command::Ps(PsOptions {
             id: id()?,
             format: list_format(v)?,
-            args: args.iter().skip(1).map(|&arg| arg.clone()).collect(),
+            args: args.iter().skip(1).cloned().collect(),
         }),
         "pause" => Command::Pause(PauseOptions { id: id()? }),
         "resume" => Command::Resume(ResumeOptions { id: id()? }),
@@ -108,7 +108,7 @@ fn create(v: &Values, id: ContainerId) -> Result<CreateOptions> {
     })
 }
 
-fn exec(v: &Values, id: ContainerId, args: &[&OsString]) -> Result<ExecOptions> {
+fn exec(v: &Values, id: ContainerId, args: &[OsString]) -> Result<ExecOptions> {
     let texts = |flag| v.all(flag).map(|arg| Ok(utf8(arg)?.to_owned())).collect::<Result<Vec<String>>>();
     let process = path(v, "process");
     let args = match process {

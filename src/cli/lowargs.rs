@@ -1,20 +1,23 @@
 //! From the raw command line to flag values: the low level, which knows names and order but no meaning.
 //!
 //! Callers of OCI runtimes write flags in every order, with one dash or two (`-no-subreaper` is go-runc's), as
-//! `--flag value` or `--flag=value`. [`sort`] brings that into one canonical form by the tables, and clap gets that:
-//! only the verb in use is ever built, which keeps parsing at some tens of microseconds.
+//! `--flag value` or `--flag=value`. [`sort`] finds them in the tables. clap, made from the same tables, writes the help and
+//! says what is wrong with a flag that is in none: building it takes 0.1 ms, which a call that is right does not pay.
 
 use super::table::{Flag, GLOBALS, VERBS, Verb};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, Command, value_parser};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-/// The key of the positional arguments.
-const ARGS: &str = "args";
-
-/// Values of flags, by long name.
-pub(super) struct Values(ArgMatches);
+/// Values of flags, by long name, and what is no flag.
+pub(super) struct Values {
+    /// The flags that may be asked for.
+    tables: &'static [&'static [Flag]],
+    /// A switch that is on has an empty value.
+    given: Vec<(&'static str, OsString)>,
+    args: Vec<OsString>,
+}
 
 impl Values {
     /// The last value given, as on every other runtime's command line.
@@ -24,19 +27,27 @@ impl Values {
 
     /// All values given, in order.
     pub fn all(&self, flag: &str) -> impl Iterator<Item = &OsString> {
-        debug_assert!(self.0.try_get_many::<OsString>(flag).is_ok(), "no flag --{flag} in the table");
-        self.0.try_get_many::<OsString>(flag).ok().flatten().into_iter().flatten()
+        debug_assert!(self.knows(flag, true), "no flag --{flag} in the table");
+        self.given.iter().filter(move |(name, _)| *name == flag).map(|(_, value)| value)
     }
 
     /// Whether a switch is on.
     pub fn on(&self, flag: &str) -> bool {
-        debug_assert!(self.0.try_get_one::<u8>(flag).is_ok(), "no switch --{flag} in the table");
-        self.0.try_get_one::<u8>(flag).ok().flatten().is_some_and(|&count| count > 0)
+        debug_assert!(self.knows(flag, false), "no switch --{flag} in the table");
+        self.given.iter().any(|(name, _)| *name == flag)
     }
 
     /// The positional arguments.
-    pub fn args(&self) -> Vec<&OsString> {
-        self.all(ARGS).collect()
+    pub fn args(&self) -> &[OsString] {
+        &self.args
+    }
+
+    fn knows(&self, flag: &str, has_value: bool) -> bool {
+        self.tables
+            .iter()
+            .copied()
+            .flatten()
+            .any(|known| known.long == flag && known.value.is_some() == has_value)
     }
 }
 
@@ -70,8 +81,10 @@ pub(super) fn parse(program: &str, args: Vec<OsString>) -> Result<Low, Misuse> {
     if before.help {
         return Ok(Low::Print(overview(program)));
     }
-    let mut global_args = before.flags;
-    let mut globals = get(global_command(program), &global_args, &[]).map_err(whole)?;
+    if let Some(flag) = &before.unknown {
+        return Err(whole(explain(global_command(program), flag)));
+    }
+    let mut globals = Values { tables: &[GLOBALS], given: before.flags, args: Vec::new() };
     if globals.on("version") {
         return Ok(Low::Version);
     }
@@ -95,12 +108,12 @@ pub(super) fn parse(program: &str, args: Vec<OsString>) -> Result<Low, Misuse> {
     if after.help {
         return Ok(Low::Print(command(program, verb).render_help().to_string()));
     }
-    if !after.globals.is_empty() {
-        global_args.extend(after.globals);
-        globals = get(global_command(program), &global_args, &[]).map_err(misuse)?;
+    if let Some(flag) = &after.unknown {
+        return Err(misuse(explain(command(program, verb), flag)));
     }
-    let values = get(command(program, verb), &after.flags, &after.positional).map_err(misuse)?;
-    check_count(verb, after.positional.len()).map_err(misuse)?;
+    globals.given.extend(after.globals);
+    let values = Values { tables: verb.flags, given: after.flags, args: after.positional };
+    check_count(verb, values.args.len()).map_err(misuse)?;
     Ok(Low::Verb { globals, verb, values })
 }
 
@@ -133,11 +146,13 @@ enum Stop {
 
 #[derive(Default)]
 struct Sorted {
-    /// The table's flags, each as one `--long` or `--long=value`; what no table knows, as it came.
-    flags: Vec<OsString>,
+    /// The table's flags by their long names.
+    flags: Vec<(&'static str, OsString)>,
     /// The same for flags of the other table.
-    globals: Vec<OsString>,
+    globals: Vec<(&'static str, OsString)>,
     positional: Vec<OsString>,
+    /// The first flag that no table knows, for clap.
+    unknown: Option<OsString>,
     help: bool,
 }
 
@@ -184,19 +199,18 @@ fn sort(
         if dashes == 2 || name.len() > 1 {
             let is_it = |flag: &&Flag| flag.long.as_bytes() == name;
             if let Some(flag) = tables.iter().copied().flatten().find(is_it) {
-                out.flags.extend(canonical(flag, attached, args)?);
+                out.flags.extend(given(flag, attached, args)?);
                 continue;
             }
             if let Some(flag) = globals.and_then(|table| table.iter().find(is_it)) {
-                out.globals.extend(canonical(flag, attached, args)?);
+                out.globals.extend(given(flag, attached, args)?);
                 continue;
             }
         }
         if dashes == 2 || !short_cluster(body, tables, args, &mut out.flags)? {
-            // clap says what is wrong with it, and what was perhaps meant. One dash more keeps it from
-            // reading a word as a cluster of letters.
+            // One dash more keeps clap from reading a word as a cluster of letters.
             let double = [if dashes == 1 && name.len() > 1 { &b"-"[..] } else { b"" }, bytes].concat();
-            out.flags.push(OsString::from_vec(double));
+            out.unknown.get_or_insert(OsString::from_vec(double));
         }
     }
     Ok(out)
@@ -207,7 +221,7 @@ fn short_cluster(
     body: &[u8],
     tables: &[&'static [Flag]],
     args: &mut dyn Iterator<Item = OsString>,
-    out: &mut Vec<OsString>,
+    out: &mut Vec<(&'static str, OsString)>,
 ) -> Result<bool, String> {
     let mut found = Vec::new();
     let mut rest = body;
@@ -224,34 +238,31 @@ fn short_cluster(
         found.push((flag, attached));
     }
     for (flag, attached) in found {
-        out.extend(canonical(flag, attached, args)?);
+        out.extend(given(flag, attached, args)?);
     }
     Ok(true)
 }
 
-/// One flag with its value as clap is to see it; `None` for a switch that was set to false.
-fn canonical(
-    flag: &Flag,
+/// One flag with its value; `None` for a switch that was set to false.
+fn given(
+    flag: &'static Flag,
     attached: Option<&[u8]>,
     args: &mut dyn Iterator<Item = OsString>,
-) -> Result<Option<OsString>, String> {
-    let dashed = format!("--{}", flag.long);
+) -> Result<Option<(&'static str, OsString)>, String> {
+    let name = flag.long;
     if flag.value.is_none() {
         return match attached {
-            None | Some(b"true" | b"1" | b"t") => Ok(Some(dashed.into())),
+            None | Some(b"true" | b"1" | b"t") => Ok(Some((name, OsString::new()))),
             Some(b"false" | b"0" | b"f") => Ok(None),
-            Some(_) => Err(format!("invalid boolean value for {dashed}: must be true or false")),
+            Some(_) => Err(format!("invalid boolean value for --{name}: must be true or false")),
         };
     }
     let value = match attached {
         Some(value) => OsStr::from_bytes(value).to_owned(),
         // These words are Go's; Podman runs `restore --lsm-mount-context` to look for them.
-        None => args.next().ok_or_else(|| format!("flag needs an argument: {dashed}"))?,
+        None => args.next().ok_or_else(|| format!("flag needs an argument: --{name}"))?,
     };
-    let mut whole = OsString::from(dashed);
-    whole.push("=");
-    whole.push(value);
-    Ok(Some(whole))
+    Ok(Some((name, value)))
 }
 
 fn arg(flag: &'static Flag) -> Arg {
@@ -266,12 +277,8 @@ fn arg(flag: &'static Flag) -> Arg {
     }
 }
 
-fn positionals() -> Arg {
-    Arg::new(ARGS).num_args(0..).value_parser(value_parser!(OsString)).hide(true)
-}
-
 fn global_command(program: &str) -> Command {
-    Command::new("tare").bin_name(program).args(GLOBALS.iter().map(arg)).arg(positionals())
+    Command::new("tare").bin_name(program).args(GLOBALS.iter().map(arg))
 }
 
 fn command(program: &str, verb: &'static Verb) -> Command {
@@ -281,7 +288,6 @@ fn command(program: &str, verb: &'static Verb) -> Command {
         .about(verb.about)
         .override_usage(format!("{program} {}{options}{space}{}", verb.name, verb.args))
         .args(verb.all_flags().map(arg))
-        .arg(positionals())
 }
 
 fn overview(program: &str) -> String {
@@ -295,16 +301,12 @@ fn overview(program: &str) -> String {
         .to_string()
 }
 
-/// Runs clap over canonical arguments.
-fn get(cmd: Command, flags: &[OsString], positional: &[OsString]) -> Result<Values, String> {
-    let program = OsStr::new("tare");
-    let words = [program].into_iter().chain(flags.iter().map(OsString::as_os_str));
-    let words = words.chain([OsStr::new("--")]).chain(positional.iter().map(OsString::as_os_str));
-    cmd.try_get_matches_from(words).map(Values).map_err(|error| explain(&error))
-}
-
-/// clap's error as one line, in the words that callers know from Go.
-fn explain(error: &clap::Error) -> String {
+/// What is wrong with a flag that no table knows, and what was perhaps meant: one line, in the words that callers know from
+/// Go.
+fn explain(cmd: Command, flag: &OsStr) -> String {
+    let Err(error) = cmd.try_get_matches_from([OsStr::new("tare"), flag]) else {
+        return format!("flag provided but not defined: {}", flag.display());
+    };
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         Some(ContextValue::Strings(all)) => all.first().cloned(),
