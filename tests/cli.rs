@@ -6,6 +6,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use tare::state::{Container, ContainerId, Reservation, State, Store, start_time};
 
+/// The two steps of the end of a creation.
+trait RecordAndCommit {
+    fn record_and_commit(self, state: State) -> tare::error::Result<Container>;
+}
+
+impl RecordAndCommit for Reservation {
+    fn record_and_commit(self, state: State) -> tare::error::Result<Container> {
+        self.checkpoint(&state)?;
+        self.commit(state)
+    }
+}
+
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -32,7 +44,7 @@ impl Scratch {
         Store::open(Some(&self.root())).unwrap().reserve(&ContainerId::parse(id).unwrap()).unwrap()
     }
     fn container(&self, id: &str, process: &Process) -> Container {
-        self.reserve(id).commit(process.state(id)).unwrap()
+        self.reserve(id).record_and_commit(process.state(id)).unwrap()
     }
     fn exists(&self, id: &str) -> bool {
         self.root().join(id).exists()
@@ -175,7 +187,7 @@ fn the_life_of_a_container() {
     let mut process = Process::sleeping();
     let reservation = s.reserve("c1");
     let gate = tare::gate::make(reservation.dir()).unwrap();
-    reservation.commit(process.state("c1")).unwrap();
+    reservation.record_and_commit(process.state("c1")).unwrap();
 
     let state = || -> serde_json::Value { serde_json::from_str(&ok(&s.tare(&["state", "c1"]))).unwrap() };
     assert_eq!(state()["status"], "created");
@@ -217,7 +229,7 @@ fn deletion_kills_a_created_one_and_with_force_a_running_one() {
         let mut process = Process::new("trap '' TERM INT HUP; echo; exec sleep 1000");
         let reservation = s.reserve("c1");
         let gate = tare::gate::make(reservation.dir()).unwrap();
-        reservation.commit(process.state("c1")).unwrap();
+        reservation.record_and_commit(process.state("c1")).unwrap();
         if gate_open {
             drop(gate);
             ok(&s.tare(&["delete", "--force", "c1"]));

@@ -52,39 +52,71 @@ impl Manager {
     /// The cgroup is there and has processes or is frozen; a limit has no controller or is refused; no
     /// permission ([`Error::errno`] tells, for callers that may go on without a cgroup).
     pub fn create(layout: &Layout, plan: &CgroupPlan) -> Result<Manager> {
-        let manager = Manager::planned(layout, plan)?;
-        let mut made = Made::default();
-        let mut fresh = true;
-        if let (Some(dir), Some(hierarchy)) = (manager.unified(), &layout.unified) {
-            fresh = make(dir, &layout.mount_point(hierarchy), &mut made)?;
-            if !fresh {
-                check_unused(dir)?;
-            }
-        }
-        let mut fresh_devices = fresh;
-        for (group, hierarchy) in manager.groups().iter().zip(&layout.v1) {
-            let first = made.0.len();
-            let new = make(&group.dir, &layout.mount_point(hierarchy), &mut made)?;
-            if !new {
-                check_unused_v1(&group.dir, hierarchy.has("freezer"))?;
-            }
-            if hierarchy.has("cpuset") {
-                // Parents first: what a cpuset may use must be a part of what its parent may use.
-                let parents = made.0.len() - usize::from(new);
-                made.0[first..parents].iter().try_for_each(inherit_cpuset)?;
-            }
-            if hierarchy.has("devices") {
-                fresh_devices = new;
-            }
-        }
-        manager.write_limits(plan)?;
-        if let Some(cpuset) = manager.v1("cpuset") {
-            inherit_cpuset(cpuset)?;
-        }
-        manager.set_devices(&plan.devices, fresh_devices)?;
+        let (manager, made, unguarded) = make_all(layout, plan)?;
+        manager.guard(&plan.devices, unguarded)?;
         made.keep();
         Ok(manager)
     }
+
+    /// The same, but a device policy that is a program is left to [`Manager::guard`], as the kernel's verifier takes 0.2 ms
+    /// for it: it has to be in force before the first process that is not the runtime's own. The lines of v1 are
+    /// written here: between the one that denies all and those that allow, our own process could make no node.
+    ///
+    /// # Errors
+    /// As [`Manager::create`].
+    pub fn create_unguarded(layout: &Layout, plan: &CgroupPlan) -> Result<(Manager, Option<Unguarded>)> {
+        let (manager, made, unguarded) = make_all(layout, plan)?;
+        let left = match manager.v1("devices") {
+            Some(_) => {
+                manager.guard(&plan.devices, unguarded)?;
+                None
+            }
+            None => Some(unguarded),
+        };
+        made.keep();
+        Ok((manager, left))
+    }
+}
+
+/// A cgroup whose device policy is not in force yet.
+#[derive(Debug)]
+#[must_use = "the cgroup's processes may use every device"]
+pub struct Unguarded {
+    /// Nobody has used it before.
+    pub(super) fresh: bool,
+}
+
+fn make_all(layout: &Layout, plan: &CgroupPlan) -> Result<(Manager, Made, Unguarded)> {
+    let manager = Manager::planned(layout, plan)?;
+    let mut made = Made::default();
+    let mut fresh = true;
+    if let (Some(dir), Some(hierarchy)) = (manager.unified(), &layout.unified) {
+        fresh = make(dir, &layout.mount_point(hierarchy), &mut made)?;
+        if !fresh {
+            check_unused(dir)?;
+        }
+    }
+    let mut fresh_devices = fresh;
+    for (group, hierarchy) in manager.groups().iter().zip(&layout.v1) {
+        let first = made.0.len();
+        let new = make(&group.dir, &layout.mount_point(hierarchy), &mut made)?;
+        if !new {
+            check_unused_v1(&group.dir, hierarchy.has("freezer"))?;
+        }
+        if hierarchy.has("cpuset") {
+            // Parents first: what a cpuset may use must be a part of what its parent may use.
+            let parents = made.0.len() - usize::from(new);
+            made.0[first..parents].iter().try_for_each(inherit_cpuset)?;
+        }
+        if hierarchy.has("devices") {
+            fresh_devices = new;
+        }
+    }
+    manager.write_limits(plan)?;
+    if let Some(cpuset) = manager.v1("cpuset") {
+        inherit_cpuset(cpuset)?;
+    }
+    Ok((manager, made, Unguarded { fresh: fresh_devices }))
 }
 
 /// Makes a directory and what is missing above it, below the mount point. False when it was there already.

@@ -1,7 +1,7 @@
 //! Putting the device policy in force: lines for the v1 controller, an eBPF program for v2.
 
 use super::Manager;
-use super::create::denied;
+use super::create::{Unguarded, denied};
 use super::dir::{Dir, write_all};
 use crate::error::{Errno, Error, Kind, Result};
 use crate::plan::cgroup::{Devices, compile};
@@ -14,8 +14,12 @@ use std::os::fd::{AsFd, OwnedFd};
 const NAME: &CStr = c"tare_devices";
 
 impl Manager {
-    /// Puts the policy in force. `fresh`: nobody has used the cgroup before.
-    pub(super) fn set_devices(&self, devices: &Devices, fresh: bool) -> Result<()> {
+    /// Puts the device policy in force.
+    ///
+    /// # Errors
+    /// The kernel refuses it, or has nothing to control devices with.
+    pub fn guard(&self, devices: &Devices, unguarded: Unguarded) -> Result<()> {
+        let fresh = unguarded.fresh;
         if fresh && devices.allows_all() {
             return Ok(());
         }

@@ -20,6 +20,7 @@ mod lifecycle;
 mod limits;
 mod view;
 
+pub use create::Unguarded;
 pub use entry::{Entry, SubCgroups};
 pub use layout::Layout;
 pub use view::{MountView, V1Mount};

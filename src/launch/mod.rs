@@ -12,15 +12,17 @@
 //!                                                becomes stage 2, or, where the
 //!                                                kernel wants children only in a
 //! reaps stage 1               ◀── InitPid ────── namespace, forks it ────────▶ session, cgroup namespace, hostname, loopback
-//! opens sources in its mounts ◀── NeedSources ──────────────────────────────── mounts decoupled from the host's
+//! device program, oom_score_adj,                                               mounts decoupled from the host's
+//!   state with the pid
+//! run: Start ───────────────────────────────────────────────────────────────▶ (looks for it at the end)
+//! opens sources in its mounts ◀── NeedSources ────────────────────────────────
 //! passes the terminal on      ◀── Console ──────────────────────────────────── root, mounts, devices, terminal
 //! prestart, createRuntime     ◀── NeedRuntimeHooks ─────────────────────────── createContainer hooks
 //!                                                                              pivot_root, sysctl, read-only, masked
 //!                                                                              ids, capabilities, labels, cwd, $PATH
 //! raises limits               ◀── NeedRlimits ─────────────────────────────── rlimits
-//! oom_score_adj               ◀── Ready ────────────────────────────────────── waits
-//! commits the state
-//! Done (create) or Start (run) ──────────────────────────────────────────────▶ create: waits at the gate for `start`
+//!                             ◀── Ready ──────────────────────────────────────
+//! create: commits, Done ─────────────────────────────────────────────────────▶ create: waits at the gate for `start`
 //!                                                                              filter, last capabilities,
 //!                                                                              startContainer hooks, execve
 //! run: the end of the stream tells that the exec has happened
@@ -68,6 +70,12 @@ pub struct Job<'a> {
     pub identity: &'a Identity,
     /// What becomes of the controlling side of a terminal.
     pub terminal: Terminal,
+    /// What the parent has to do that takes the process's pid and nothing else of it; it is done while the process builds
+    /// the inside. In [`Running`] there is no console yet.
+    pub meanwhile: &'a mut dyn FnMut(&Running) -> Result<()>,
+    /// Whether the process may go on to its exec when it is ready, without being told again: everything else is done by
+    /// `meanwhile`, or can be done later.
+    pub early: bool,
     /// Whether the memory limit has killed a process of the cgroup, to explain a child that died without a word.
     pub oom_killed: &'a dyn Fn() -> bool,
 }

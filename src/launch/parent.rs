@@ -12,6 +12,7 @@ use super::protocol::{Channel, ToChild, ToParent};
 use super::{Job, Terminal, sources, stage1};
 use crate::error::{Context, Error, Kind, Result};
 use crate::path::Proc;
+use crate::plan::libc_flag::{NEWPID, NEWTIME, NEWUSER};
 use crate::plan::namespaces::Rest;
 use crate::plan::{Plan, Steps};
 use crate::sys::clone::{self, Forked};
@@ -28,19 +29,25 @@ pub struct Running {
     pub console: Option<OwnedFd>,
     channel: Channel,
     armed: bool,
+    /// The word to start has been said.
+    told: bool,
 }
 
 /// Runs a launch up to the point where nothing but the exec is left.
 ///
 /// All signals are blocked for this thread: the child must not be interrupted half-way, and a SIGCHLD that comes before
 /// anybody waits must not be lost.
-pub fn launch(job: Job<'_>) -> Result<Running> {
+pub fn launch(mut job: Job<'_>) -> Result<Running> {
     SigSet::all().thread_block().context("block signals")?;
     let steps = match &job.joins {
         super::Joins::Files(_) => job.plan.namespaces.steps(),
-        super::Joins::Process { .. } => {
-            Steps { clone: 0, unshare_user: false, unshare_time: false, rest: Rest::Nothing }
-        }
+        super::Joins::Process { kinds, .. } => Steps {
+            clone: 0,
+            unshare_user: false,
+            unshare_time: false,
+            // Both are entered by children only.
+            rest: if kinds & (NEWPID | NEWTIME) != 0 { Rest::Fork(0) } else { Rest::Nothing },
+        },
     };
     let (ours, theirs) = Channel::pair()?;
     let into = job.cgroup.into.as_ref().map(|dir| dir.as_fd());
@@ -53,14 +60,34 @@ pub fn launch(job: Job<'_>) -> Result<Running> {
         Forked::Parent(pid, pidfd) => (pid, pidfd),
     };
     drop(theirs);
-    let mut running = Running { pid, pidfd, console: None, channel: ours, armed: true };
-    attend(&mut running, &job)?;
+    let mut running = Running { pid, pidfd, console: None, channel: ours, armed: true, told: false };
+    attend(&mut running, &mut job, steps)?;
+    Ok(running)
+}
+
+/// How many requests come before the process can go on for long without the parent.
+fn requests_ahead(plan: &Plan, steps: Steps) -> usize {
+    let sources = plan.rootfs.as_ref().is_some_and(|rootfs| rootfs.wants_helper(&plan.namespaces));
+    [plan.namespaces.new & NEWUSER != 0, steps.unshare_time, matches!(steps.rest, Rest::Fork(_)), sources]
+        .into_iter()
+        .map(usize::from)
+        .sum()
+}
+
+/// What is done while the process builds the inside.
+fn meanwhile(running: &mut Running, job: &mut Job<'_>) -> Result<()> {
     if let Some(score) = job.plan.process.as_ref().and_then(|process| process.oom_score_adj) {
         Proc::open()?
             .write(&format!("{}/oom_score_adj", running.pid), score.to_string().as_bytes())
             .with_context(|| format!("process.oomScoreAdj: write {score} to oom_score_adj"))?;
     }
-    Ok(running)
+    (job.meanwhile)(running)?;
+    if job.early {
+        // If it has died already, `attend` hears how.
+        let _ = running.channel.tell_child(&ToChild::Start);
+        running.told = true;
+    }
+    Ok(())
 }
 
 fn clone_failed(job: &Job<'_>) -> &'static str {
@@ -71,28 +98,38 @@ fn clone_failed(job: &Job<'_>) -> &'static str {
 }
 
 /// Serves the child until it is ready.
-fn attend(running: &mut Running, job: &Job<'_>) -> Result<()> {
+fn attend(running: &mut Running, job: &mut Job<'_>, steps: Steps) -> Result<()> {
     let stage1 = running.pid;
+    let mut ahead = requests_ahead(job.plan, steps);
+    let mut done = false;
     loop {
+        if ahead == 0 && !done {
+            done = true;
+            meanwhile(running, job)?;
+        }
         match running.channel.hear_child()? {
             Some(ToParent::NeedIdMap) => {
                 write_id_maps(job.plan, stage1)?;
                 running.channel.tell_child(&ToChild::Done)?;
+                ahead = ahead.saturating_sub(1);
             }
             Some(ToParent::NeedTimeOffsets) => {
                 Proc::open()?
                     .write(&format!("{stage1}/timens_offsets"), job.plan.namespaces.time_offsets.as_bytes())
                     .context("linux.timeOffsets: write timens_offsets")?;
                 running.channel.tell_child(&ToChild::Done)?;
+                ahead = ahead.saturating_sub(1);
             }
             Some(ToParent::InitPid(pid)) => {
                 adopt(running, pid)?;
                 running.channel.tell_child(&ToChild::Done)?;
+                ahead = ahead.saturating_sub(1);
             }
             Some(ToParent::NeedSources) => {
                 if let Some(rootfs) = &job.plan.rootfs {
                     sources::provide(rootfs, running.pid, running.pidfd.as_fd(), &running.channel)?;
                 }
+                ahead = ahead.saturating_sub(1);
             }
             Some(ToParent::NeedRuntimeHooks) => {
                 let hooks = &job.plan.hooks;
@@ -122,7 +159,8 @@ fn attend(running: &mut Running, job: &Job<'_>) -> Result<()> {
                 }
                 running.channel.tell_child(&ToChild::Done)?;
             }
-            Some(ToParent::Ready) => return Ok(()),
+            Some(ToParent::Ready) if done => return Ok(()),
+            Some(ToParent::Ready) => return meanwhile(running, job),
             Some(ToParent::Failed(e)) => return Err(e),
             Some(ToParent::Source(..) | ToParent::SourcesDone) => {
                 return Err(Error::new(Kind::System, "unexpected message on the init socket"));
@@ -232,7 +270,9 @@ impl Running {
 
     /// Lets it execute, and waits until it has. From here on dropping does nothing.
     pub fn start(&mut self) -> Result<()> {
-        self.channel.tell_child(&ToChild::Start)?;
+        if !self.told {
+            self.channel.tell_child(&ToChild::Start)?;
+        }
         match self.channel.hear_child()? {
             // Its end was close-on-exec.
             None => {}

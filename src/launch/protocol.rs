@@ -3,6 +3,7 @@
 //! All of them are forks that share the plan, so a message is a tag with an index, a pid, a descriptor or an error. The
 //! end of the stream tells that the other side is gone.
 
+use std::cell::Cell;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -54,7 +55,7 @@ pub enum ToChild {
     Done,
     /// A source, as in [`ToParent::Source`].
     Source(u32, OwnedFd),
-    /// Go on to the exec.
+    /// Go on to the exec. May come before the answer to what the child has asked for, and even before it asks.
     Start,
 }
 
@@ -65,6 +66,9 @@ const MAX: usize = 8192;
 #[derive(Debug)]
 pub struct Channel {
     socket: OwnedFd,
+    /// The word to start has come before the end, as it may: who has nothing left to do for the child says it early, so
+    /// that nobody has to be woken for it.
+    start: Cell<bool>,
 }
 
 impl Channel {
@@ -73,12 +77,12 @@ impl Channel {
         let flags = SocketFlags::CLOEXEC;
         let (a, b) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
             .context("socketpair")?;
-        Ok((Channel { socket: a }, Channel { socket: b }))
+        Ok((Channel::new(a), Channel::new(b)))
     }
 
     /// An end that is there already.
     pub fn new(socket: OwnedFd) -> Channel {
-        Channel { socket }
+        Channel { socket, start: Cell::new(false) }
     }
 
     /// Says something to the parent.
@@ -129,8 +133,22 @@ impl Channel {
         }
     }
 
-    /// Hears the parent; `None` when it is gone.
+    /// Hears the parent's answer; `None` when it is gone.
     pub fn hear_parent(&self) -> Result<Option<ToChild>> {
+        loop {
+            match self.hear_any()? {
+                Some(ToChild::Start) => self.start.set(true),
+                heard => return Ok(heard),
+            }
+        }
+    }
+
+    /// Hears the parent's last word, with which the child goes on to the exec or to the gate.
+    pub fn hear_last_word(&self) -> Result<Option<ToChild>> {
+        if self.start.take() { Ok(Some(ToChild::Start)) } else { self.hear_any() }
+    }
+
+    fn hear_any(&self) -> Result<Option<ToChild>> {
         let Some(packet) = self.receive()? else { return Ok(None) };
         Ok(Some(match packet.tag {
             32 => ToChild::Done,
@@ -169,9 +187,9 @@ impl Channel {
         let got = loop {
             let parts = &mut [IoSliceMut::new(&mut bytes)];
             match rustix::net::recvmsg(&self.socket, parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
-                Err(Rerrno::INTR) => continue,
-                // The other end was closed with something unread in it: gone all the same.
-                Err(Rerrno::CONNRESET) => return Ok(None),
+                // ECONNRESET tells once that the other end was closed with something unread in it, such as an early
+                // Start. What it had said before is still to be heard, and then its end.
+                Err(Rerrno::INTR | Rerrno::CONNRESET) => continue,
                 got => break got.context("receive from the init socket")?,
             }
         };
@@ -228,6 +246,29 @@ mod tests {
         assert_eq!(heard, error);
         let Some(ToParent::InitPid(4711)) = parent.hear_child().unwrap() else { panic!() };
         drop(child);
+        assert!(parent.hear_child().unwrap().is_none());
+    }
+
+    #[test]
+    fn an_early_start_is_kept_for_the_end() {
+        let (parent, child) = Channel::pair().unwrap();
+        parent.tell_child(&ToChild::Start).unwrap();
+        parent.tell_child(&ToChild::Done).unwrap();
+        let Some(ToChild::Done) = child.hear_parent().unwrap() else { panic!() };
+        let Some(ToChild::Start) = child.hear_last_word().unwrap() else { panic!() };
+        drop(parent);
+        assert!(child.hear_last_word().unwrap().is_none());
+    }
+
+    #[test]
+    fn last_words_are_heard_though_ours_were_not() {
+        let (parent, child) = Channel::pair().unwrap();
+        parent.tell_child(&ToChild::Start).unwrap();
+        let error = Error::os(Errno::ENOENT, "exec");
+        child.tell_parent(&ToParent::Failed(error.clone())).unwrap();
+        drop(child);
+        let Some(ToParent::Failed(heard)) = parent.hear_child().unwrap() else { panic!() };
+        assert_eq!(heard, error);
         assert!(parent.hear_child().unwrap().is_none());
     }
 

@@ -8,7 +8,7 @@ use super::protocol::{Channel, ToChild, ToParent};
 use super::{Job, Joins, stage2};
 use crate::error::{Context, Errno, Error, Kind, Result};
 use crate::plan::Steps;
-use crate::plan::libc_flag::{NEWPID, NEWTIME, NEWUSER};
+use crate::plan::libc_flag::{NEWTIME, NEWUSER};
 use crate::plan::namespaces::{self, Join, Rest};
 use crate::security::ids;
 use crate::sys::clone;
@@ -60,7 +60,7 @@ fn enter(job: &Job<'_>, steps: Steps, channel: &Channel) -> Result<Role> {
             if kinds & NEWUSER != 0 {
                 ids::become_root()?;
             }
-            if kinds & (NEWPID | NEWTIME) != 0 { Rest::Fork(0) } else { Rest::Nothing }
+            steps.rest
         }
         Joins::Files(joins) => {
             if !joins.is_empty() {

@@ -176,7 +176,7 @@ fn wait(job: &Job<'_>, channel: &Channel) -> Result<Option<OwnedFd>> {
         close_all_but(&[gate.as_raw_fd(), channel.as_fd().as_raw_fd()], first);
     }
     channel.tell_parent(&ToParent::Ready)?;
-    match (channel.hear_parent()?, &job.gate) {
+    match (channel.hear_last_word()?, &job.gate) {
         (Some(ToChild::Start), _) => Ok(None),
         (Some(ToChild::Done), Some(gate)) => gate::wait(gate.as_fd()).map(Some),
         _ => Err(Error::new(Kind::System, "the runtime has gone")),

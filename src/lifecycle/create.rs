@@ -180,16 +180,16 @@ fn make(global: &Global, options: &CreateOptions, mode: Mode) -> Result<Ready> {
     let layout = layout(global)?;
 
     // From here on something is made.
-    let reservation = store.reserve(&options.id)?;
+    let mut reservation = store.reserve(&options.id)?;
     let mut state = first_state(options, &config, &plan, &bundle)?;
-    let manager = match &layout {
-        None => Manager::None,
+    let (manager, mut unguarded) = match &layout {
+        None => (Manager::None, None),
         Some(layout) => {
             let record = Manager::planned(layout, &cgroup)?.record();
             state.cgroup_paths = record.paths.clone();
             state.cgroup = Some(raw(&record)?);
             reservation.checkpoint(&state)?;
-            Manager::create(layout, &cgroup)?
+            Manager::create_unguarded(layout, &cgroup)?
         }
     };
     let view = cgroup_view(&manager, layout.as_ref(), &plan.namespaces);
@@ -199,7 +199,9 @@ fn make(global: &Global, options: &CreateOptions, mode: Mode) -> Result<Ready> {
     let (notify, gate) = at_the_door(&reservation, notify_socket.as_deref(), mode)?;
     let entry = scaffold.manager.entry()?;
     scaffold.launched = true;
-    let running = launch::launch(Job {
+    // Whoever waits for the pid file or the pidfd may expect that init is ready by then.
+    let early = mode != Mode::Create && options.pid_file.is_none() && options.pidfd_socket.is_none();
+    let launched = launch::launch(Job {
         plan: &scaffold.plan,
         seccomp: program.as_ref(),
         cgroup: &entry,
@@ -208,11 +210,21 @@ fn make(global: &Global, options: &CreateOptions, mode: Mode) -> Result<Ready> {
         gate,
         identity: &scaffold.identity,
         terminal,
+        meanwhile: &mut |running| {
+            if let Some(unguarded) = unguarded.take() {
+                scaffold.manager.guard(&cgroup.devices, unguarded)?;
+            }
+            state.init_process_pid = running.pid;
+            state.init_process_start = start_time(running.pid)?;
+            state.namespace_paths = namespace_paths(running.pid);
+            reservation.checkpoint(&state)?;
+            // The program may run any moment now, and look itself up.
+            if early { reservation.publish() } else { Ok(()) }
+        },
+        early,
         oom_killed: &|| scaffold.manager.oom_killed().unwrap_or(false),
-    })?;
-    state.init_process_pid = running.pid;
-    state.init_process_start = start_time(running.pid)?;
-    state.namespace_paths = namespace_paths(running.pid);
+    });
+    let running = launched?;
     if let Some(path) = &options.pidfd_socket {
         send_pidfd(path, &running.pidfd)?;
     }

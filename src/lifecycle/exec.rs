@@ -87,6 +87,9 @@ pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
             gate: None,
             identity: &identity,
             terminal,
+            meanwhile: &mut |_| Ok(()),
+            // Whoever waits for the pidfd may expect that the process is ready by then.
+            early: options.pidfd_socket.is_none(),
             oom_killed: &|| manager.oom_killed().unwrap_or(false),
         })
     };

@@ -71,7 +71,7 @@ impl Store {
             let _ = unlinkat(&*root, id.as_str(), AtFlags::REMOVEDIR);
         })?;
         let creator = rustix::process::getpid();
-        Ok(Reservation { entry: Some(Entry { root, id: id.clone(), dir }), creator })
+        Ok(Reservation { entry: Some(Entry { root, id: id.clone(), dir }), locked: true, creator })
     }
 
     fn make_root(&mut self) -> Result<Rc<OwnedFd>> {
@@ -160,6 +160,8 @@ fn is_in_user_namespace(uid_map: &str) -> bool {
 pub struct Reservation {
     /// `None` once committed.
     entry: Option<Entry>,
+    /// Others take it for one that is being created.
+    locked: bool,
     /// Only this process may undo it: its forks have copies.
     creator: rustix::process::Pid,
 }
@@ -188,10 +190,19 @@ impl Reservation {
         self.entry().write_state(state)
     }
 
-    /// Ends the creation: from now on the container is there. On an error everything recorded is removed.
+    /// Lets others see the container that was recorded last, while dropping this still removes it.
+    pub fn publish(&mut self) -> Result<()> {
+        if self.locked {
+            flock(self.dir(), FlockOperation::Unlock).context("unlock container")?;
+            self.locked = false;
+        }
+        Ok(())
+    }
+
+    /// Ends the creation of a container whose `state` was recorded: from now on it is there to stay. On an error
+    /// everything recorded is removed.
     pub fn commit(mut self, state: State) -> Result<Container> {
-        self.checkpoint(&state)?;
-        flock(self.dir(), FlockOperation::Unlock).context("unlock container")?;
+        self.publish()?;
         match self.entry.take() {
             Some(entry) => Ok(Container { entry, state: Ok(state) }),
             None => unreachable!("taken only here"),
@@ -256,6 +267,10 @@ impl Container {
         };
         if !process::is_alive(state.init_process_pid, state.init_process_start)? {
             return Ok(Status::Stopped);
+        }
+        // Its process is on record before it has built the inside.
+        if self.creator_is_alive()? {
+            return Ok(Status::Creating);
         }
         if frozen() {
             return Ok(Status::Paused);

@@ -4,6 +4,18 @@ use crate::state::start_time;
 use std::os::unix::fs::symlink;
 use std::process::{Child, Command, Stdio};
 
+/// The two steps of the end of a creation.
+trait RecordAndCommit {
+    fn record_and_commit(self, state: State) -> Result<Container>;
+}
+
+impl RecordAndCommit for Reservation {
+    fn record_and_commit(self, state: State) -> Result<Container> {
+        self.checkpoint(&state)?;
+        self.commit(state)
+    }
+}
+
 /// A store in a directory of its own, removed at the end.
 struct Scratch(PathBuf);
 
@@ -87,7 +99,7 @@ fn reserve_commit_load_remove() {
     let mode = std::fs::metadata(scratch.root().join("c1")).unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o700);
     let sleeper = Sleeper::new();
-    reservation.commit(facts("c1", sleeper.pid())).unwrap();
+    reservation.record_and_commit(facts("c1", sleeper.pid())).unwrap();
     let container = scratch.store().load(&id("c1")).unwrap();
     assert_eq!(container.state().unwrap().init_process_pid, sleeper.pid());
     assert_eq!(std::fs::read_dir(scratch.root().join("c1")).unwrap().count(), 1, "no temporary file is left");
@@ -122,7 +134,7 @@ fn an_id_is_given_once() {
         (error.kind(), error.to_string().as_str()),
         (Kind::Exists, "container with given ID already exists")
     );
-    let kept = first.commit(facts("c1", 0)).unwrap();
+    let kept = first.record_and_commit(facts("c1", 0)).unwrap();
     assert_eq!(scratch.store().reserve(&id("c1")).unwrap_err().kind(), Kind::Exists);
     assert_eq!(scratch.entries(), ["c1"], "a failed reservation must not remove what another owns");
     drop(kept);
@@ -141,7 +153,7 @@ fn of_many_at_once_one_gets_the_id() {
                 let reservation = store.reserve(&id(&name));
                 barrier.wait();
                 match reservation {
-                    Ok(reservation) => reservation.commit(facts(&name, 0)).map(|_| 1).unwrap(),
+                    Ok(reservation) => reservation.record_and_commit(facts(&name, 0)).map(|_| 1).unwrap(),
                     Err(error) => {
                         assert_eq!(error.kind(), Kind::Exists, "{error}");
                         0
@@ -160,7 +172,7 @@ fn of_many_at_once_one_gets_the_id() {
 fn who_made_a_container_does_not_keep_it_locked() {
     // `run` in the foreground holds it open while it runs, and another may delete it.
     let scratch = Scratch::new("unlocked");
-    let made = scratch.store().reserve(&id("c1")).unwrap().commit(facts("c1", 0)).unwrap();
+    let made = scratch.store().reserve(&id("c1")).unwrap().record_and_commit(facts("c1", 0)).unwrap();
     let other = scratch.store().load(&id("c1")).unwrap();
     flock(other.dir(), FlockOperation::NonBlockingLockExclusive).unwrap();
     drop(made);
@@ -169,13 +181,13 @@ fn who_made_a_container_does_not_keep_it_locked() {
 #[test]
 fn two_that_delete_do_not_hit_a_third_that_creates() {
     let scratch = Scratch::new("aba");
-    scratch.store().reserve(&id("c1")).unwrap().commit(facts("c1", 0)).unwrap();
+    scratch.store().reserve(&id("c1")).unwrap().record_and_commit(facts("c1", 0)).unwrap();
     let (a, b) = (scratch.store().load(&id("c1")).unwrap(), scratch.store().load(&id("c1")).unwrap());
     a.remove().unwrap();
     let third = scratch.store().reserve(&id("c1")).unwrap();
     b.remove().unwrap();
     assert_eq!(scratch.entries(), ["c1"]);
-    third.commit(facts("c1", 0)).unwrap();
+    third.record_and_commit(facts("c1", 0)).unwrap();
 }
 
 #[test]
@@ -189,7 +201,7 @@ fn a_status_follows_from_the_process() {
 
     let gate = gate::make(reservation.dir()).unwrap();
     let mut sleeper = Sleeper::new();
-    let container = reservation.commit(facts("c1", sleeper.pid())).unwrap();
+    let container = reservation.record_and_commit(facts("c1", sleeper.pid())).unwrap();
     for _ in 0..40 {
         // More askers than the backlog holds: the later ones get EAGAIN.
         assert_eq!(status(false), Status::Created);
@@ -251,7 +263,7 @@ fn a_deletion_during_a_creation_makes_the_creator_give_up() {
     let reservation = scratch.store().reserve(&id("c1")).unwrap();
     reservation.checkpoint(&facts("c1", 0)).unwrap();
     scratch.store().load(&id("c1")).unwrap().remove().unwrap();
-    let error = reservation.commit(facts("c1", 0)).unwrap_err();
+    let error = reservation.record_and_commit(facts("c1", 0)).unwrap_err();
     assert_eq!(error.errno(), Some(crate::error::Errno::ENOENT), "{error}");
     assert_eq!(scratch.entries(), [""; 0]);
 }
@@ -260,7 +272,7 @@ fn a_deletion_during_a_creation_makes_the_creator_give_up() {
 fn broken_entries_do_not_hide_others() {
     let scratch = Scratch::new("broken");
     for name in ["b", "a"] {
-        scratch.store().reserve(&id(name)).unwrap().commit(facts(name, 0)).unwrap();
+        scratch.store().reserve(&id(name)).unwrap().record_and_commit(facts(name, 0)).unwrap();
     }
     let root = scratch.root();
     std::fs::write(root.join("file"), "").unwrap();
@@ -298,7 +310,7 @@ fn a_large_state_is_read_whole() {
         let mut state = facts("c1", 0);
         let long = format!("{{\"annotations\":{{\"k\":\"{}\"}}}}", "x".repeat(length));
         state.spec = Some(serde_json::value::RawValue::from_string(long).unwrap());
-        scratch.store().reserve(&id("c1")).unwrap().commit(state).unwrap();
+        scratch.store().reserve(&id("c1")).unwrap().record_and_commit(state).unwrap();
         let container = scratch.store().load(&id("c1")).unwrap();
         assert_eq!(container.state().unwrap().annotations()["k"].len(), length);
         container.remove().unwrap();
@@ -308,7 +320,8 @@ fn a_large_state_is_read_whole() {
 #[test]
 fn a_reader_never_sees_half_a_state() {
     let scratch = Scratch::new("atomic");
-    let mut container = scratch.store().reserve(&id("c1")).unwrap().commit(facts("c1", 0)).unwrap();
+    let mut container =
+        scratch.store().reserve(&id("c1")).unwrap().record_and_commit(facts("c1", 0)).unwrap();
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
             for _ in 0..2000 {
@@ -343,7 +356,7 @@ fn a_root_below_the_runtime_directory_is_kept_from_cleaners() {
     for (sticky, mode) in [(false, 0o700), (true, 0o1700)] {
         let path = scratch.0.join(format!("a/b{mode:o}"));
         let mut store = Store { path: path.clone(), is_runtime_dir: sticky, root: None };
-        store.reserve(&id("c1")).unwrap().commit(facts("c1", 0)).unwrap();
+        store.reserve(&id("c1")).unwrap().record_and_commit(facts("c1", 0)).unwrap();
         assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o7777, mode);
     }
 }
