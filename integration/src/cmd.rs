@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::bundle::target_dir;
+use crate::host::slow;
 use crate::reap;
 
-/// A runtime that takes longer hangs.
+/// A runtime that takes longer hangs; where all is slow, [`slow`] times this.
 pub const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The program under test, absolute.
@@ -238,7 +239,7 @@ impl Running {
     /// Waits for its end; a hang is a failure.
     #[track_caller]
     pub fn wait(mut self) -> Output {
-        let end = self.started + self.timeout;
+        let end = self.started + self.timeout * slow();
         let mut turns = 0;
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {

@@ -170,9 +170,16 @@ pub fn exclusive() -> Exclusive {
     Exclusive(guard)
 }
 
-/// Polls until `condition` holds; false after `limit`.
+/// How many times longer things may take here than on a real processor: `TARE_SLOW`.
+pub fn slow() -> u32 {
+    static SLOW: LazyLock<u32> =
+        LazyLock::new(|| std::env::var("TARE_SLOW").map_or(1, |s| s.parse().expect("TARE_SLOW is a number")));
+    *SLOW
+}
+
+/// Polls until `condition` holds; false after `limit` (times [`slow`]).
 pub fn until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + limit;
+    let end = Instant::now() + limit * slow();
     while !condition() {
         if Instant::now() > end {
             return false;

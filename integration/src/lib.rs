@@ -9,7 +9,7 @@
 //!
 //! Environment: `RUNTIME` (a path or a name in PATH; default: the release build of tare in this
 //! workspace), `TARE_PAYLOAD` (default: the payload built beside the test), `TARE_NOTES` (a file that
-//! collects what was skipped or differs).
+//! collects what was skipped or differs), `TARE_SLOW` (a factor for all time limits).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test harness fails by panicking")]
 
@@ -25,7 +25,7 @@ pub use cmd::{Cmd, Output, Running, TIMEOUT, runtime_path};
 pub use container::Container;
 pub use host::{
     Exclusive, Peer, Traces, cgroups_of, cgroups_with, exclusive, has_controller, is_v2, note, peer,
-    peer_differs, peer_may_differ, skip, tare_only, until,
+    peer_differs, peer_may_differ, skip, slow, tare_only, until,
 };
 pub use pty::{Pty, receive_fd};
 pub use serde_json::{Value, json};

@@ -11,6 +11,7 @@ use nix::sys::termios::{LocalFlags, tcgetattr};
 
 use crate::Cmd;
 use crate::cmd::{Running, TIMEOUT};
+use crate::host::slow;
 
 /// Both ends of a pty; the test is its terminal emulator.
 pub struct Pty {
@@ -97,7 +98,7 @@ impl Pty {
     /// The same with a time limit.
     #[track_caller]
     pub fn expect_within(&mut self, text: &str, limit: Duration) -> String {
-        let end = Instant::now() + limit;
+        let end = Instant::now() + limit * slow();
         while !self.seen.contains(text) {
             assert!(Instant::now() < end, "no {text:?} on the terminal: {:?}", self.seen);
             if !self.read(Duration::from_millis(50)) {
@@ -111,7 +112,7 @@ impl Pty {
     pub fn rest(mut self) -> String {
         loop {
             let before = self.seen.len();
-            if !self.read(Duration::from_millis(100)) || self.seen.len() == before {
+            if !self.read(Duration::from_millis(100) * slow()) || self.seen.len() == before {
                 return self.seen;
             }
         }
@@ -132,7 +133,7 @@ fn size(rows: u16, cols: u16) -> libc::winsize {
 #[track_caller]
 pub fn receive_fd(listener: &UnixListener) -> (OwnedFd, String) {
     let mut waiting = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
-    let timeout = PollTimeout::try_from(TIMEOUT.as_millis() as i32).unwrap();
+    let timeout = PollTimeout::try_from((TIMEOUT * slow()).as_millis() as i32).unwrap();
     assert_eq!(poll(&mut waiting, timeout).unwrap(), 1, "nobody has connected");
     let (stream, _) = listener.accept().unwrap();
     let mut bytes = [0; 4096];

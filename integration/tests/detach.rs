@@ -247,7 +247,7 @@ fn listen_fds_for_another_process_are_not_ours() {
 fn notify_socket(b: &Bundle) -> (UnixDatagram, std::path::PathBuf) {
     let path = b.outside().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT * slow())).unwrap();
     (socket, path)
 }
 

@@ -1,8 +1,6 @@
 //! Seccomp: actions, operators, architectures, flags, the listener, Docker's profile.
 
-use std::fs;
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
 
 use tare_integration::*;
 
@@ -314,10 +312,8 @@ fn notify_without_a_listener_is_refused() {
     });
 }
 
-fn data(name: &str) -> Value {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("data").join(name);
-    let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    text.parse().unwrap()
+fn docker_seccomp() -> Value {
+    include_str!("../data/docker-seccomp.json").parse().unwrap()
 }
 
 #[test]
@@ -325,7 +321,7 @@ fn dockers_profile() {
     // getpgid, mount, personality, unshare, init_module; clone3 is ENOSYS by a rule of its own.
     let verbs = "syscall 121 0 -- syscall 165 0 0 0 0 0 -- syscall 135 0xffffffff -- syscall 272 0x10000000 \
         -- syscall 175 0 0 0 -- syscall 435 0 0 -- syscall 135 0x1234";
-    let out = with(data("docker-seccomp.json")).does(verbs).run().ok().answers();
+    let out = with(docker_seccomp()).does(verbs).run().ok().answers();
     assert_eq!(out[0], json!({"ret": 1}));
     assert_eq!(out[1], json!({"errno": 1}), "mount");
     assert!(out[2]["ret"].is_number(), "personality may be asked for");
@@ -340,11 +336,11 @@ fn dockers_bundle() {
     peer_differs("crun", "1.8.1 does not know its ociVersion", || {
         let mut b = Bundle::new();
         let rootfs = b.rootfs();
-        b.spec = data("docker-config.json");
+        b.spec = include_str!("../data/docker-config.json").parse().unwrap();
         let mut b = b
             .set("/root/path", json!(rootfs))
             .set("/process/terminal", json!(false))
-            .set("/linux/seccomp", data("docker-seccomp.json"))
+            .set("/linux/seccomp", docker_seccomp())
             .set("/process/oomScoreAdj", json!(0));
         // What the engine mounts from its own folders is not here, nor its hooks and cgroup parent.
         b.spec["mounts"].as_array_mut().unwrap().retain(|m| m["type"] != "bind");
