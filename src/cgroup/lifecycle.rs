@@ -6,11 +6,14 @@ use crate::error::{Context, Errno, Error, Kind, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 /// How long the freezer may take: a process in a system call that cannot be interrupted is not frozen.
 const FREEZE: Duration = Duration::from_secs(10);
+/// How long a crowd that forks faster than it is killed is hunted in one go.
+const KILL: Duration = Duration::from_secs(5);
 /// How long removal waits for the last process to go.
 const DELETE: Duration = Duration::from_secs(10);
 
@@ -50,13 +53,16 @@ impl Manager {
         let was_frozen = self.is_frozen()?;
         // Frozen they can neither fork away nor be replaced by another process of the same number.
         let frozen = was_frozen || self.freeze().is_ok();
-        for round in 0..16 {
+        let deadline = Instant::now() + KILL;
+        let mut hit = BTreeSet::new();
+        loop {
             let pids = self.pids()?;
+            let strangers = pids.iter().filter(|pid| hit.insert(**pid)).count();
             for pid in &pids {
                 send(*pid, signal)?;
             }
-            // Without a freezer, look again for those forked meanwhile.
-            if frozen || signal != libc::SIGKILL || pids.is_empty() || round == 15 {
+            // Without a freezer, until nobody new is found: who is has been forked by one that was still to be hit.
+            if frozen || signal != libc::SIGKILL || strangers == 0 || Instant::now() >= deadline {
                 break;
             }
         }

@@ -1,7 +1,7 @@
 //! Taking a container away.
 
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::cgroup::Manager;
 use crate::error::Result;
@@ -23,8 +23,16 @@ pub fn kill_all(manager: &Manager) -> Result<()> {
     if matches!(manager, Manager::None) {
         return Ok(());
     }
-    manager.kill(libc::SIGKILL)?;
-    manager.wait_empty(PATIENCE).map(drop)
+    let deadline = Instant::now() + PATIENCE;
+    let mut patience = Duration::from_millis(100);
+    loop {
+        manager.kill(libc::SIGKILL)?;
+        // Where the kernel has no cgroup.kill, an `exec` may have put another one in after the list was read: again.
+        if manager.wait_empty(patience)? || Instant::now() >= deadline {
+            return Ok(());
+        }
+        patience = (patience * 4).min(deadline.saturating_duration_since(Instant::now()));
+    }
 }
 
 /// Takes down what was mounted on the host for a container that has no mount namespace of its own.
