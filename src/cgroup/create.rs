@@ -1,5 +1,6 @@
 //! Making the cgroup, and unmaking it when the rest of the creation fails.
 
+use super::controllers::enable_all;
 use super::dir::Dir;
 use super::layout::Layout;
 use super::{Group, Manager, V1, V2};
@@ -90,10 +91,14 @@ fn make_all(layout: &Layout, plan: &CgroupPlan) -> Result<(Manager, Made, Unguar
     let manager = Manager::planned(layout, plan)?;
     let mut made = Made::default();
     let mut fresh = true;
+    let mut controllers = None;
     if let (Some(dir), Some(hierarchy)) = (manager.unified(), &layout.unified) {
         fresh = make(dir, &layout.mount_point(hierarchy), &mut made)?;
         if !fresh {
             check_unused(dir)?;
+        }
+        if layout.is_v2() {
+            controllers = Some(enable_all(dir, &layout.at(hierarchy, ""))?);
         }
     }
     let mut fresh_devices = fresh;
@@ -112,7 +117,7 @@ fn make_all(layout: &Layout, plan: &CgroupPlan) -> Result<(Manager, Made, Unguar
             fresh_devices = new;
         }
     }
-    manager.write_limits(plan)?;
+    manager.write_limits(plan, controllers.as_deref())?;
     if let Some(cpuset) = manager.v1("cpuset") {
         inherit_cpuset(cpuset)?;
     }

@@ -1,6 +1,7 @@
 //! Writing limits: which hierarchy has the controller, what a refusal means, what must be switched on.
 
 use super::Manager;
+use super::controllers::enable_for;
 use super::create::denied;
 use super::dir::Dir;
 use crate::error::{Errno, Error, Kind, Result};
@@ -9,11 +10,12 @@ use crate::plan::cgroup::{CgroupPlan, Tolerate, Write};
 type Job<'a> = (&'a Dir, &'a Write);
 
 impl Manager {
-    /// Writes every limit of the plan, in its order.
-    pub(super) fn write_limits(&self, plan: &CgroupPlan) -> Result<()> {
+    /// Writes every limit of the plan, in its order. `controllers` are those of the v2 directory, if they are known.
+    pub(super) fn write_limits(&self, plan: &CgroupPlan, controllers: Option<&str>) -> Result<()> {
         let jobs = self.jobs(plan)?;
         if let Some(dir) = self.unified() {
-            enable(dir, &jobs)?;
+            let writes = jobs.iter().filter(|(at, _)| at.path == dir.path).map(|(_, write)| *write);
+            enable_for(dir, controllers, writes)?;
         }
         let mut again: Vec<Job<'_>> = Vec::new();
         for (dir, write) in jobs {
@@ -119,71 +121,8 @@ fn refused(dir: &Dir, write: &Write, errno: Errno) -> Error {
     .context(field.clone())
 }
 
-fn missing(write: &Write, why: &str) -> Error {
+pub(super) fn missing(write: &Write, why: &str) -> Error {
     let Write { controller, field, .. } = write;
     let what = format!("cannot be set: controller {controller:?} not available: {why}");
     Error::new(Kind::Unsupported, what).context(field.clone())
-}
-
-/// Sees to it that the v2 directory has the controllers the writes need, switching on those it lacks in
-/// every ancestor. Costs nothing when nothing is written to v2, and one read when all is there.
-fn enable(dir: &Dir, jobs: &[Job<'_>]) -> Result<()> {
-    let mut lacking: Vec<&Write> = Vec::new();
-    for (at, write) in jobs {
-        if at.path == dir.path
-            && write.controller != "cgroup"
-            && !lacking.iter().any(|w| w.controller == write.controller)
-        {
-            lacking.push(write);
-        }
-    }
-    let controllers = |dir: &Dir, file: &str| match dir.read(file) {
-        Err(Errno::ENOENT) => Ok(None),
-        other => other.map(Some).map_err(|e| Error::os(e, format!("read {}/{file}", dir.path))),
-    };
-    if lacking.is_empty() {
-        return Ok(());
-    }
-    let has = |list: &str, write: &Write| list.split_whitespace().any(|name| name == write.controller);
-    let own = controllers(dir, "cgroup.controllers")?.unwrap_or_default();
-    lacking.retain(|write| !has(&own, write));
-    if lacking.is_empty() {
-        return Ok(());
-    }
-    // From the mount point, which is where there is no such file above, down to the parent.
-    let mut ancestors = Vec::new();
-    let mut next = dir.parent();
-    while let Some(parent) = next {
-        let Some(list) = controllers(&parent, "cgroup.subtree_control")? else { break };
-        next = parent.parent();
-        ancestors.push((parent, list));
-    }
-    for (parent, list) in ancestors.iter().rev() {
-        for write in &lacking {
-            if has(list, write) {
-                continue;
-            }
-            let change = format!("+{}", write.controller);
-            parent
-                .write("cgroup.subtree_control", &change)
-                .map_err(|errno| cannot_enable(parent, write, errno))?;
-        }
-    }
-    Ok(())
-}
-
-fn cannot_enable(parent: &Dir, write: &Write, errno: Errno) -> Error {
-    let what = format!("write \"+{}\" to {}/cgroup.subtree_control", write.controller, parent.path);
-    let error = match errno {
-        // EINVAL: the kernel knows no such controller at all. ENOENT: not given to this cgroup.
-        Errno::ENOENT | Errno::EINVAL => {
-            let there = parent.read("cgroup.controllers").unwrap_or_default();
-            return missing(write, &format!("{} has {:?}", parent.path, there.trim()));
-        }
-        Errno::EBUSY => Error::os(errno, what)
-            .context("a cgroup that has processes of its own cannot give controllers to others"),
-        Errno::EOPNOTSUPP => Error::os(errno, what).context("the cgroup is threaded"),
-        _ => denied(errno, what),
-    };
-    error.context(write.field.clone())
 }

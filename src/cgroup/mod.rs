@@ -11,6 +11,7 @@
 //!
 //! Nothing here sleeps: waiting is poll(2) on `cgroup.events` or on the members' pidfds.
 
+mod controllers;
 mod create;
 mod devices;
 mod dir;
@@ -130,7 +131,7 @@ impl Manager {
     /// written before the failing one stay.
     pub fn apply(&self, plan: &CgroupPlan) -> Result<()> {
         self.check_floor(plan)?;
-        self.write_limits(plan)
+        self.write_limits(plan, None)
     }
 
     /// The directory in the v2 hierarchy.
