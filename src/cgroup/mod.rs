@@ -19,11 +19,15 @@ mod entry;
 mod layout;
 mod lifecycle;
 mod limits;
+mod oom;
+pub mod stats;
 mod view;
 
 pub use create::Unguarded;
 pub use entry::{Entry, SubCgroups};
 pub use layout::Layout;
+pub use oom::OomWatch;
+pub use stats::Stats;
 pub use view::{MountView, V1Mount};
 
 use crate::error::{Context, Result};

@@ -6,7 +6,8 @@ use crate::error::{Context, Result};
 use crate::lifecycle;
 use crate::state::Container;
 
-fn manager(container: &Container) -> Result<Manager> {
+/// The container's cgroup.
+pub fn manager(container: &Container) -> Result<Manager> {
     lifecycle::manager(container.state()?)
 }
 
