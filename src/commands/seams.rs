@@ -49,12 +49,10 @@ pub fn signal_all(container: &Container, signal: i32) -> Result<()> {
 }
 
 /// Sets the limits in `resources`, a `linux.resources` as JSON, and nothing else: devices stay as they are.
-pub fn update(container: &Container, resources: &[u8]) -> Result<()> {
-    let state = container.state()?;
-    let (resources, warnings) = crate::config::resources_from_slice(resources)?;
+pub fn update(container: &mut Container, resources: &[u8]) -> Result<()> {
+    let (change, warnings) = crate::config::resources_from_slice(resources)?;
     warnings.iter().for_each(|warning| crate::log::warn(warning));
-    let plan = crate::plan::cgroup::build(None, &state.id, Some(&resources), &[])?;
-    manager(container)?.apply(&plan).context("update")
+    lifecycle::update(container, &change).context("update")
 }
 
 /// The configuration that `spec` writes.

@@ -1,9 +1,10 @@
 //! `update`: new limits for a container that is there.
 
-use super::{load, seams};
+use super::{load, seams, unsupported};
 use crate::bail;
 use crate::cli::{Global, UpdateOptions};
 use crate::error::{Context, Result};
+use crate::host::Host;
 use crate::state::Status;
 use serde_json::{Map, Value, json};
 use std::io::Read;
@@ -11,15 +12,25 @@ use std::path::Path;
 
 /// Runs `update`.
 pub fn run(global: &Global, options: &UpdateOptions) -> Result<i32> {
-    let container = load(global, &options.id)?;
+    let mut container = load(global, &options.id)?;
     if container.status(|| seams::is_frozen(&container))? == Status::Stopped {
         bail!(State, "container not running");
+    }
+    for (flag, given) in
+        [("--l3-cache-schema", &options.l3_cache_schema), ("--mem-bw-schema", &options.mem_bw_schema)]
+    {
+        if given.as_ref().is_some_and(|schema| !schema.is_empty()) {
+            match Host::new().resctrl() {
+                true => return Err(unsupported(flag)),
+                false => bail!(Unsupported, "{flag}: Intel RDT is not enabled: resctrl is not mounted"),
+            }
+        }
     }
     let resources = match options.resources.as_deref() {
         Some(path) => read(path)?,
         None => from_flags(options).to_string().into_bytes(),
     };
-    seams::update(&container, &resources)?;
+    seams::update(&mut container, &resources)?;
     Ok(0)
 }
 

@@ -298,9 +298,8 @@ fn first_state(options: &CreateOptions, config: &Config, plan: &Plan, bundle: &P
     })
 }
 
-fn raw<T: serde::Serialize>(value: &T) -> Result<Box<RawValue>> {
-    serde_json::value::to_raw_value(value)
-        .map_err(|e| Error::new(Kind::System, format!("record the cgroup: {e}")))
+pub(super) fn raw<T: serde::Serialize>(value: &T) -> Result<Box<RawValue>> {
+    serde_json::value::to_raw_value(value).map_err(|e| Error::new(Kind::System, format!("record: {e}")))
 }
 
 /// The bundle, absolute: it is stored, and later calls come from elsewhere.

@@ -7,6 +7,7 @@ mod destroy;
 mod exec;
 mod files;
 mod start;
+mod update;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,6 +16,7 @@ pub use create::{create, run};
 pub use destroy::{destroy, kill_all, kill_and_wait, remove_cgroup};
 pub use exec::exec;
 pub use start::start;
+pub use update::update;
 
 use crate::cgroup::{Layout, Manager, MountView};
 use crate::cli::{CgroupManager, Global};

@@ -11,10 +11,12 @@ use std::borrow::Cow;
 mod devices;
 mod filter;
 mod resources;
+mod update;
 
 pub use devices::{Access, DeviceKind, DeviceRule, Devices};
 pub use filter::compile;
 pub use resources::{cpu_weight, io_weight};
+pub use update::{complete, hold};
 
 /// Everything the cgroup of one container needs. Plain data.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -88,6 +88,9 @@ pub struct State {
     pub cgroup_paths: BTreeMap<String, String>,
     /// What the cgroup layer needs to find its cgroup again. Written before the cgroup is made.
     pub cgroup: Option<Box<RawValue>>,
+    /// What of `linux.resources` holds since `update`; before, that of `spec` does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Box<RawValue>>,
     /// The cgroup was made by systemd.
     pub systemd_cgroup: bool,
     /// Made with `--no-pivot`.

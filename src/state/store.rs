@@ -246,6 +246,14 @@ impl Container {
         self.state.as_ref().map_err(Clone::clone)
     }
 
+    /// Keeps others from changing or removing it until it is dropped, and reads its facts anew.
+    pub fn lock(&mut self) -> Result<()> {
+        flock(&self.entry.dir, FlockOperation::LockExclusive)
+            .with_context(|| format!("lock container {:?}", self.id().as_str()))?;
+        self.state = self.entry.read_state();
+        self.state().map(drop)
+    }
+
     /// Replaces its facts.
     pub fn save(&mut self, state: State) -> Result<()> {
         self.entry.write_state(&state)?;

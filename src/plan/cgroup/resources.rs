@@ -136,6 +136,12 @@ impl Out<'_> {
             Ok(None) => {}
             Err(why) => self.refuse_v2(SWAP, why),
         }
+        // The v1 kernel would say no more than "invalid argument".
+        if let (Some(limit), Some(sum @ 1..)) = (limit, swap)
+            && sum < limit
+        {
+            self.refuse_v1(SWAP, SUM_TOO_SMALL);
+        }
         if let Some(n) = limit {
             self.v2.push(write("memory", "memory.max", v2_number(n), LIMIT));
             self.v1.push(write("memory", "memory.limit_in_bytes", n, LIMIT).again());
@@ -389,6 +395,8 @@ impl Out<'_> {
     }
 }
 
+const SUM_TOO_SMALL: &str = "memory+swap limit should be >= memory limit";
+
 /// The v2 swap limit from memory and memory-plus-swap (0 and absent are `None`, -1 is "no limit").
 fn v2_swap(limit: Option<i64>, swap: Option<i64>) -> Result<Option<i64>, &'static str> {
     match (limit, swap) {
@@ -397,7 +405,7 @@ fn v2_swap(limit: Option<i64>, swap: Option<i64>) -> Result<Option<i64>, &'stati
         (_, Some(-1)) => Ok(Some(-1)),
         (Some(-1), Some(swap)) => Ok(Some(swap)),
         (None, Some(_)) => Err("unable to set swap limit without memory limit"),
-        (Some(limit), Some(swap)) if swap < limit => Err("memory+swap limit should be >= memory limit"),
+        (Some(limit), Some(swap)) if swap < limit => Err(SUM_TOO_SMALL),
         (Some(limit), Some(swap)) => Ok(Some(swap - limit)),
     }
 }
