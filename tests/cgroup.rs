@@ -447,6 +447,77 @@ fn v1_alone_freezes_kills_and_waits_too() {
 }
 
 #[test]
+fn what_the_payload_has_frozen_itself_can_be_killed() {
+    for layout in layouts() {
+        let group = create(&layout, &open_plan(""));
+        let record = group.record();
+        let (dir, file, word) = match record.paths.get("freezer") {
+            Some(dir) => (PathBuf::from(dir), "freezer.state", "FROZEN"),
+            None => (PathBuf::from(&record.paths[""]), "cgroup.freeze", "1"),
+        };
+        let inner = dir.join("own/deep");
+        std::fs::create_dir_all(&inner).unwrap();
+        let mut child = busy(&group);
+        std::fs::write(inner.join("cgroup.procs"), child.id().to_string()).unwrap();
+        std::fs::write(inner.join(file), word).unwrap();
+        group.kill(libc::SIGKILL).unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+    }
+}
+
+#[test]
+fn who_holds_a_cgroup_is_named() {
+    for layout in layouts() {
+        let group = create(&layout, &open_plan(""));
+        let mut child = spawn(&group, "exec sleep 30");
+        let name = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
+        while name(child.id()) != "sleep\n" {}
+        let start = Instant::now();
+        let error = group.delete_within(Duration::from_millis(100)).unwrap_err();
+        assert!((100..3000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+        assert_eq!(error.errno(), Some(Errno::EBUSY));
+        let words = format!("still in use by 1 process(es): {} (sleep): ", child.id());
+        assert!(
+            error.to_string().starts_with("remove cgroup /") && error.to_string().contains(&words),
+            "{error}"
+        );
+        group.kill(libc::SIGKILL).unwrap();
+        child.wait().unwrap();
+    }
+}
+
+/// Deeper than a path can be long, and than a recursion would go.
+#[test]
+fn a_nest_without_end_is_removed() {
+    const DEPTH: usize = 1000;
+    for layout in layouts() {
+        let group = create(&layout, &open_plan(""));
+        let record = group.record();
+        let top = PathBuf::from(record.paths.get("devices").or(record.paths.get("")).unwrap());
+        let mut at = rustix::fs::open(&top, rustix::fs::OFlags::PATH, rustix::fs::Mode::empty()).unwrap();
+        for _ in 0..DEPTH {
+            rustix::fs::mkdirat(&at, "nest", rustix::fs::Mode::RWXU).unwrap();
+            at =
+                rustix::fs::openat(&at, "nest", rustix::fs::OFlags::PATH, rustix::fs::Mode::empty()).unwrap();
+        }
+        // Someone lives at the bottom.
+        let procs = format!("/proc/self/fd/{}/cgroup.procs", at.as_raw_fd());
+        let mut child = Command::new("sleep").arg("30").spawn().unwrap();
+        std::fs::write(procs, child.id().to_string()).unwrap();
+        drop(at);
+        let alone = match record.paths.contains_key("") {
+            true if !layout.is_v2() => without_v2(&record),
+            _ => Manager::open(&record).unwrap(),
+        };
+        assert_eq!(alone.pids().unwrap(), [child.id() as i32]);
+        alone.kill(libc::SIGKILL).unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+        group.delete().unwrap();
+        assert!(!top.exists());
+    }
+}
+
+#[test]
 fn a_signal_reaches_every_process() {
     for layout in layouts() {
         let group = create(&layout, &open_plan(""));

@@ -1,8 +1,9 @@
 //! One cgroup in one hierarchy: a directory, reached through the fd of a directory above it.
 
-use crate::error::{Context, Errno, Error, Result};
-use rustix::fs::{AtFlags, Dir as Entries, FileType, Mode, OFlags};
-use std::os::fd::OwnedFd;
+use super::walk;
+use crate::error::{Errno, Error, Result};
+use rustix::fs::{AtFlags, Mode, OFlags};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 /// A cgroup. Cheap to make: nothing is opened before it is used.
@@ -15,7 +16,7 @@ pub(super) struct Dir {
     pub path: String,
 }
 
-fn errno(e: rustix::io::Errno) -> Errno {
+pub(super) fn errno(e: rustix::io::Errno) -> Errno {
     Errno::from_raw(e.raw_os_error())
 }
 
@@ -91,41 +92,39 @@ impl Dir {
         rustix::fs::statat(&*self.at, self.itself(), AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
-    /// The cgroups directly inside this one.
-    pub fn children(&self) -> Result<Vec<Dir>, Errno> {
-        let fd = self.open_at(self.itself(), OFlags::RDONLY | OFlags::DIRECTORY)?;
-        let mut children = Vec::new();
-        for entry in Entries::new(fd).map_err(errno)? {
-            let entry = entry.map_err(errno)?;
-            if entry.file_type() == FileType::Directory
-                && let Ok(name) = entry.file_name().to_str()
-                && name != "."
-                && name != ".."
-            {
-                children.push(self.child(name));
-            }
-        }
-        Ok(children)
+    /// Whether there are cgroups in it: they count as links.
+    pub fn has_children(&self) -> bool {
+        rustix::fs::statat(&*self.at, self.itself(), AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|s| s.st_nlink > 2)
+    }
+
+    /// Opens the directory for listing what is in it.
+    pub fn open_list(&self) -> Result<OwnedFd, Errno> {
+        self.open_at(self.itself(), OFlags::RDONLY | OFlags::DIRECTORY)
     }
 
     /// The processes in this cgroup and everything below it. A cgroup that vanishes has none.
     pub fn pids(&self, into: &mut Vec<i32>) -> Result<()> {
-        let own = match self.read("cgroup.procs") {
-            // A threaded cgroup has no processes, only threads.
-            Err(Errno::EOPNOTSUPP) => self.read("cgroup.threads"),
-            other => other,
+        let mut read = |dir: BorrowedFd<'_>| {
+            let list = |file: &str| {
+                let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+                let fd = rustix::fs::openat(dir, file, flags, Mode::empty()).map_err(errno)?;
+                read_all(&fd)
+            };
+            let own = match list("cgroup.procs") {
+                // A threaded cgroup has no processes, only threads.
+                Err(Errno::EOPNOTSUPP) => list("cgroup.threads"),
+                other => other,
+            };
+            let own = match own {
+                Err(Errno::ENOENT | Errno::ENODEV) => return Ok(()),
+                other => other?,
+            };
+            // 0 is a process our pid namespace cannot see.
+            into.extend(own.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0));
+            Ok(())
         };
-        let own = match own {
-            Err(Errno::ENOENT | Errno::ENODEV) => return Ok(()),
-            other => other.with_context(|| format!("read {}/cgroup.procs", self.path))?,
-        };
-        // 0 is a process our pid namespace cannot see.
-        into.extend(own.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0));
-        match self.children() {
-            Ok(children) => children.iter().try_for_each(|child| child.pids(into)),
-            Err(Errno::ENOENT | Errno::ENODEV) => Ok(()),
-            Err(e) => Err(Error::os(e, format!("read cgroup {}", self.path))),
-        }
+        walk::each(self, &mut read)
+            .map_err(|e| Error::os(e, format!("read the processes of cgroup {}", self.path)))
     }
 }
 

@@ -1,10 +1,11 @@
 //! A cgroup with processes in it: list, freeze, kill, wait, and remove it at last.
 
 use super::Manager;
-use super::dir::{Dir, read_all, value_of};
+use super::dir::{Dir, errno, read_all, value_of, write_all};
+use super::walk;
 use crate::error::{Context, Errno, Error, Kind, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
@@ -43,7 +44,7 @@ impl Manager {
         {
             match dir.write("cgroup.kill", "1") {
                 // A process frozen by v1 dies only when thawed.
-                Ok(()) => return self.thaw_v1(),
+                Ok(()) => return self.thaw_below(),
                 Err(Errno::ENODEV) => return Ok(()),
                 // Before Linux 5.14, or gone.
                 Err(Errno::ENOENT) => {}
@@ -69,7 +70,28 @@ impl Manager {
         if frozen && (!was_frozen || signal == libc::SIGKILL) {
             self.thaw()?;
         }
-        Ok(())
+        if signal == libc::SIGKILL { self.thaw_below() } else { Ok(()) }
+    }
+
+    /// Thaws the v1 cgroup and those below it, which the payload may have frozen itself: thawing an outer one leaves
+    /// them, and the v1 freezer holds back even SIGKILL. v2's does not.
+    fn thaw_below(&self) -> Result<()> {
+        let Some(dir) = self.v1("freezer") else { return Ok(()) };
+        self.thaw_v1()?;
+        if !dir.has_children() {
+            return Ok(());
+        }
+        walk::each(dir, |dir| {
+            let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+            let thawed = rustix::fs::openat(dir, "freezer.state", flags, Mode::empty())
+                .map_err(errno)
+                .and_then(|state| write_all(&state, "THAWED"));
+            match thawed {
+                Err(Errno::ENOENT | Errno::ENODEV) => Ok(()),
+                other => other,
+            }
+        })
+        .with_context(|| format!("thaw cgroup {}", dir.path))
     }
 
     /// Stops every process in the cgroup, and returns when all have stopped.
@@ -178,7 +200,15 @@ impl Manager {
     /// # Errors
     /// Processes are still in it after ten seconds; they are named. All other hierarchies are done.
     pub fn delete(&self) -> Result<()> {
-        let deadline = Instant::now() + DELETE;
+        self.delete_within(DELETE)
+    }
+
+    /// The same with another patience.
+    ///
+    /// # Errors
+    /// As [`Manager::delete`].
+    pub fn delete_within(&self, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
         let mut first = Ok(());
         for (dir, pollable) in self
             .unified()
@@ -288,19 +318,13 @@ fn delete_dir(dir: &Dir, pollable: bool, deadline: Instant) -> Result<()> {
 
 /// Removes a cgroup after those in it.
 fn remove_tree(dir: &Dir) -> Result<(), Errno> {
-    let busy = match dir.rmdir() {
+    match dir.rmdir() {
         Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => return Ok(()),
-        Err(e @ (Errno::EBUSY | Errno::ENOTEMPTY)) => e,
+        // The kernel says so of processes and of cgroups in it.
+        Err(Errno::EBUSY | Errno::ENOTEMPTY) => {}
         Err(e) => return Err(e),
-    };
-    let children = match dir.children() {
-        Err(Errno::ENOENT | Errno::ENODEV) => return Ok(()),
-        other => other?,
-    };
-    if children.is_empty() {
-        return Err(busy);
     }
-    children.iter().try_for_each(remove_tree)?;
+    walk::remove_below(dir)?;
     match dir.rmdir() {
         Err(Errno::ENOENT | Errno::ENODEV) => Ok(()),
         other => other,

@@ -22,6 +22,7 @@ mod limits;
 mod oom;
 pub mod stats;
 mod view;
+mod walk;
 
 pub use create::Unguarded;
 pub use entry::{Entry, SubCgroups};
