@@ -16,6 +16,7 @@
 mod bundle;
 mod cmd;
 mod container;
+mod disk;
 mod host;
 mod pty;
 mod reap;
@@ -23,6 +24,7 @@ mod reap;
 pub use bundle::{Bundle, payload_path};
 pub use cmd::{Cmd, Output, Running, TIMEOUT, runtime_path};
 pub use container::Container;
+pub use disk::Disk;
 pub use host::{
     Exclusive, Peer, Traces, cgroups_of, cgroups_with, exclusive, has_controller, is_v2, note, peer,
     peer_differs, peer_may_differ, skip, slow, tare_only, until,

@@ -6,20 +6,6 @@ use std::path::{Path, PathBuf};
 
 use tare_integration::*;
 
-/// True if `field` can be limited here; else the refusal was tested.
-fn limited(controller: &str, pointer: &str, value: Value) -> bool {
-    if has_controller(controller) {
-        return true;
-    }
-    let out = Bundle::new().set(pointer, value).refused();
-    if peer() == Peer::Tare {
-        let field = pointer.trim_start_matches('/').replace('/', ".");
-        let object = field.rsplit_once('.').map_or(field.as_str(), |(object, _)| object);
-        out.says(object);
-    }
-    false
-}
-
 /// The container's directory in the hierarchy that has the controller.
 fn dir(c: &Container, controller: &str) -> PathBuf {
     let all = cgroups_of(c.pid());
@@ -43,99 +29,6 @@ fn with_cgroup_mount(b: Bundle, options: &str) -> Bundle {
 /// Where a container sees a hierarchy that can be frozen.
 fn inside() -> &'static str {
     if is_v2() { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/freezer" }
-}
-
-// Limits.
-
-#[test]
-fn a_memory_limit_kills() {
-    let limit = json!(16 << 20);
-    if !limited("memory", "/linux/resources/memory/limit", limit.clone()) {
-        return;
-    }
-    let b = Bundle::new().set("/linux/resources/memory", json!({"limit": limit, "swap": limit}));
-    assert_eq!(b.does("alloc 4").run().ok().json(), "ok");
-    let b = Bundle::new().set("/linux/resources/memory", json!({"limit": limit, "swap": limit}));
-    let out = b.does("alloc 64").run();
-    assert_eq!((out.code, out.stdout.as_str()), (Some(137), ""), "{out:?}");
-}
-
-#[test]
-fn a_memory_limit_too_low_to_start_is_told() {
-    if !has_controller("memory") {
-        return skip("no memory controller");
-    }
-    peer_may_differ("runc crun", "other words", || {
-        let b = Bundle::new().set("/linux/resources/memory", json!({"limit": 4096, "swap": 4096}));
-        let out = b.refused();
-        assert!(out.stderr.contains("memory"), "{out:?}");
-    });
-}
-
-#[test]
-fn a_pids_limit_stops_forks() {
-    if !limited("pids", "/linux/resources/pids/limit", json!(10)) {
-        return;
-    }
-    let out = Bundle::new().set("/linux/resources/pids/limit", json!(30)).does("forks 60").run().json();
-    assert_eq!(out, json!({"made": 29, "refusal": "EAGAIN"}));
-    peer_differs("crun", "cannot write it", || {
-        let out = Bundle::new().set("/linux/resources/pids/limit", json!(-1)).does("forks 60").run().json();
-        assert_eq!(out["made"], 60);
-    });
-}
-
-#[test]
-fn a_cpu_quota_slows_down() {
-    if !limited("cpu", "/linux/resources/cpu/quota", json!(10000)) {
-        return;
-    }
-    let b = Bundle::new().set("/linux/resources/cpu", json!({"quota": 10000, "period": 50000}));
-    let got = b.does("burn-cpu 400").run().json().as_i64().unwrap();
-    assert!((20..200).contains(&got), "{got} of 400 ms at 20 %");
-}
-
-#[test]
-fn cpu_shares_and_cpusets_are_written() {
-    if has_controller("cpu") {
-        let c = Bundle::new().set("/linux/resources/cpu/shares", json!(512)).does("sleep").start();
-        let name = if is_v2() { "cpu.weight" } else { "cpu.shares" };
-        let value = fs::read_to_string(dir(&c, "cpu").join(name)).unwrap();
-        assert!(is_v2() || value.trim() == "512", "{value}");
-    }
-    if !limited("cpuset", "/linux/resources/cpu/cpus", json!("0")) {
-        return;
-    }
-    let b = Bundle::new().set("/linux/resources/cpu", json!({"cpus": "0", "mems": "0"}));
-    assert_eq!(b.does("status Cpus_allowed_list").run().json()["Cpus_allowed_list"], "0");
-}
-
-#[test]
-fn a_hugetlb_limit_is_written() {
-    let pages: Vec<_> = fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten().flatten().collect();
-    if !has_controller("hugetlb") || !pages.iter().any(|p| p.file_name() == "hugepages-2048kB") {
-        return skip("no hugetlb controller or 2 MiB pages");
-    }
-    let c = Bundle::new()
-        .set("/linux/resources/hugepageLimits", json!([{"pageSize": "2MB", "limit": 4 << 20}]))
-        .does("sleep")
-        .start();
-    let name = if is_v2() { "hugetlb.2MB.max" } else { "hugetlb.2MB.limit_in_bytes" };
-    assert_eq!(fs::read_to_string(dir(&c, "hugetlb").join(name)).unwrap().trim(), "4194304");
-}
-
-#[test]
-fn unified_keys() {
-    if !is_v2() {
-        let b = Bundle::new().set("/linux/resources/unified", json!({"pids.max": "5"}));
-        peer_may_differ("runc crun", "ignored", || drop(b.refused().says_any(&["unified", "cgroup v2"])));
-        return;
-    }
-    let b = Bundle::new().set("/linux/resources/unified", json!({"cgroup.max.descendants": "3"}));
-    let c = b.does("sleep").start();
-    assert_eq!(fs::read_to_string(dir(&c, "").join("cgroup.max.descendants")).unwrap(), "3\n");
-    let b = Bundle::new().set("/linux/resources/unified", json!({"memory.nosuch": "3"}));
-    b.refused().says_any(&["memory.nosuch", "memory"]);
 }
 
 // Devices.

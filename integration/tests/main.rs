@@ -12,6 +12,7 @@ mod foreground;
 mod hooks;
 mod leaks;
 mod lifecycle;
+mod limits;
 mod mounts;
 mod namespaces;
 mod process;

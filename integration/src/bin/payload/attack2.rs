@@ -1,4 +1,4 @@
-//! More verbs of a hostile or hungry container.
+//! More verbs of a hostile container.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::{Answer, arg, errno, number, say};
+use crate::{Answer, arg, errno, say};
 
 pub fn answer(verb: &str, args: &[&str]) -> Option<Answer> {
     Some(match verb {
         "grab" => grab(arg(args, 0)),
-        "burn-cpu" => burn_cpu(number(args, 0) as u64),
         _ => return None,
     })
 }
@@ -61,14 +60,4 @@ fn overwrite(file: &File) -> String {
             Err(error) => return format!("{:?}", errno(error)),
         }
     }
-}
-
-/// Wants all of a CPU for so many milliseconds; says how many it got.
-fn burn_cpu(ms: u64) -> Answer {
-    let end = Instant::now() + Duration::from_millis(ms);
-    while Instant::now() < end {}
-    let mut used = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: writes one timespec.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut used) };
-    Ok(json!(used.tv_sec * 1000 + used.tv_nsec / 1_000_000))
 }

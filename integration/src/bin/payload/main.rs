@@ -8,6 +8,7 @@ mod act;
 mod attack;
 mod attack2;
 mod files;
+mod load;
 mod show;
 
 use std::io::Write;
@@ -35,6 +36,7 @@ fn answer(verb: &str, args: &[&str]) -> Answer {
     show::answer(verb, args)
         .or_else(|| files::answer(verb, args))
         .or_else(|| act::answer(verb, args))
+        .or_else(|| load::answer(verb, args))
         .or_else(|| attack::answer(verb, args))
         .or_else(|| attack2::answer(verb, args))
         .unwrap_or_else(|| usage(&format!("no verb {verb:?}")))
