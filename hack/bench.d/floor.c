@@ -153,7 +153,7 @@ int main(int argc, char **argv)
         .flags = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET,
         .exit_signal = SIGCHLD,
     };
-    char groups[16][256];
+    char groups[16][512];
     int group_count = 0;
     struct statfs fs;
     MUST(statfs(argv[1], &fs));
@@ -190,7 +190,7 @@ int main(int argc, char **argv)
     if (child == 0) {
         if (args.cgroup == 0)
             for (int i = 0; i < group_count; i++) {
-                char tasks[300];
+                char tasks[520];
                 snprintf(tasks, sizeof(tasks), "%s/%s", groups[i], "tasks");
                 int fd = open(tasks, O_WRONLY | O_CLOEXEC);
                 if (fd >= 0 && write(fd, "0", 1) < 0 && errno == ENOSPC)

@@ -194,6 +194,19 @@ impl Manager {
         }
     }
 
+    /// Removes the cgroup if no process is in it and no other cgroup, as is usual when the init of a pid namespace has
+    /// ended; false, and nothing is removed, if that is not so. It spares killing and asking: six system calls.
+    ///
+    /// # Errors
+    /// As [`Manager::delete`], for v1.
+    pub fn delete_if_empty(&self) -> Result<bool> {
+        // v1 hierarchies cannot be asked all at once: without v2 a payload may have left a process in one of them.
+        match self.unified().map(Dir::rmdir) {
+            Some(Ok(()) | Err(Errno::ENOENT)) => self.delete().map(|()| true),
+            _ => Ok(false),
+        }
+    }
+
     /// Removes the cgroup from every hierarchy, and cgroups the payload has left in it. What is gone
     /// already is fine. Processes are waited for, not killed.
     ///

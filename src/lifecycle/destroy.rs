@@ -14,6 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Kills what is left in a cgroup, waits until it is empty, and removes it.
 pub fn remove_cgroup(manager: &Manager) -> Result<()> {
+    if manager.delete_if_empty()? {
+        return Ok(());
+    }
     kill_all(manager)?;
     manager.delete()
 }
