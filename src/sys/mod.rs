@@ -8,6 +8,8 @@ pub mod clone;
 pub mod exec;
 pub mod keyctl;
 pub mod kill;
+#[cfg(own_libc_start)]
+mod libc_start;
 pub mod mount;
 pub mod netdev;
 pub mod pidfd;
