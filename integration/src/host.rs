@@ -208,8 +208,20 @@ fn hierarchies() -> Vec<PathBuf> {
     if is_v2() {
         return vec![root];
     }
+    // Not the links from `cpu` to `cpu,cpuacct`.
     let entries = fs::read_dir(root).into_iter().flatten().flatten();
-    entries.map(|e| e.path()).filter(|p| p.join("cgroup.procs").exists()).collect()
+    let folders = entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
+    folders.map(|e| e.path()).filter(|p| p.join("cgroup.procs").exists()).collect()
+}
+
+/// The directory of a process in the hierarchy that has this controller (any, on v2).
+pub fn cgroup_of(pid: i32, controller: &str) -> PathBuf {
+    let fits = |dir: &PathBuf| {
+        let root = hierarchies().into_iter().find(|root| dir.starts_with(root)).unwrap_or_default();
+        let names = root.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        is_v2() || names.split(',').any(|name| name == controller)
+    };
+    cgroups_of(pid).into_iter().find(fits).unwrap_or_else(|| panic!("{pid} has no {controller} cgroup"))
 }
 
 /// The cgroup directories of a process, one for each hierarchy that is mounted here.

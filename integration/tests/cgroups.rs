@@ -6,13 +6,6 @@ use std::path::{Path, PathBuf};
 
 use tare_integration::*;
 
-/// The container's directory in the hierarchy that has the controller.
-fn dir(c: &Container, controller: &str) -> PathBuf {
-    let all = cgroups_of(c.pid());
-    let part = format!("/{controller}/");
-    all.into_iter().find(|d| is_v2() || d.to_string_lossy().contains(&part)).unwrap()
-}
-
 fn device(allow: bool, kind: &str, major: i64, minor: i64, access: &str) -> Value {
     json!({"allow": allow, "type": kind, "major": major, "minor": minor, "access": access})
 }
@@ -161,7 +154,8 @@ fn without_a_cgroup_namespace_it_is_found_by_its_path() {
     let b = with_cgroup_mount(Bundle::new().no_ns("cgroup"), "ro").does("sleep");
     let c = b.start();
     // As in runc: of v1 its own cgroups, of v2 the host's tree, in which /proc/self/cgroup is a path.
-    let own = if is_v2() { dir(&c, "").to_string_lossy().into_owned() } else { inside().to_owned() };
+    let own =
+        if is_v2() { cgroup_of(c.pid(), "").to_string_lossy().into_owned() } else { inside().to_owned() };
     let out = c.exec(&format!("read {own}/cgroup.procs -- open w {own}/cgroup.procs")).ok().answers();
     assert!(out[0].as_str().unwrap().lines().any(|pid| pid == "1"), "{out:?}");
     assert_eq!(out[1], json!(["EROFS"]));
@@ -274,12 +268,12 @@ fn update() {
         return;
     }
     call(&["--pids-limit", "20"]).run().ok();
-    assert_eq!(fs::read_to_string(dir(&c, "pids").join("pids.max")).unwrap(), "20\n");
+    assert_eq!(fs::read_to_string(cgroup_of(c.pid(), "pids").join("pids.max")).unwrap(), "20\n");
     call(&["--memory", "67108864", "--memory-swap", "67108864"]).run().ok();
     let name = if is_v2() { "memory.max" } else { "memory.limit_in_bytes" };
-    assert_eq!(fs::read_to_string(dir(&c, "memory").join(name)).unwrap(), "67108864\n");
+    assert_eq!(fs::read_to_string(cgroup_of(c.pid(), "memory").join(name)).unwrap(), "67108864\n");
     call(&["--resources", "-"]).input(r#"{"pids": {"limit": 33}}"#).run().ok();
-    assert_eq!(fs::read_to_string(dir(&c, "pids").join("pids.max")).unwrap(), "33\n");
+    assert_eq!(fs::read_to_string(cgroup_of(c.pid(), "pids").join("pids.max")).unwrap(), "33\n");
     // The devices stay as they were, allowed and denied.
     assert_ne!(c.exec("open r /tmp/k").ok().json(), json!(["EPERM"]));
     assert_eq!(c.exec("mknod /tmp/l c 10 228 -- open r /tmp/l").ok().json_line(1), json!(["EPERM"]));

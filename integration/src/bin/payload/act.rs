@@ -166,11 +166,10 @@ fn orphan() -> Answer {
 
 /// Touches every page of so many MiB.
 fn alloc(mib: usize) -> Answer {
-    let mut memory = Vec::<u8>::new();
-    memory.try_reserve_exact(mib << 20).map_err(|_| Errno::ENOMEM)?;
-    memory.resize(mib << 20, 1);
-    std::hint::black_box(&memory);
-    Ok(json!("ok"))
+    crate::load::fill(mib).map(|memory| {
+        std::hint::black_box(&memory);
+        json!("ok")
+    })
 }
 
 /// `syscall NR ARG…`: the result, or the errno as a number (filters may return any).

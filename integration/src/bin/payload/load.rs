@@ -48,12 +48,19 @@ fn cpus(ms: u64) -> Value {
     json!(seen)
 }
 
-/// Touches so many MiB and keeps them.
-fn hold(mib: usize) -> Answer {
+/// So many MiB, every page touched. A page at a time: `resize` of a debug build goes byte by byte.
+pub fn fill(mib: usize) -> Result<Vec<u8>, Errno> {
     let mut memory = Vec::<u8>::new();
     memory.try_reserve_exact(mib * MIB).map_err(|_| Errno::ENOMEM)?;
-    memory.resize(mib * MIB, 1);
-    std::mem::forget(memory);
+    for _ in 0..mib * MIB / 4096 {
+        memory.extend_from_slice(&[1; 4096]);
+    }
+    Ok(memory)
+}
+
+/// The same, kept until the end.
+fn hold(mib: usize) -> Answer {
+    std::mem::forget(fill(mib)?);
     Ok(json!("ok"))
 }
 
