@@ -1,8 +1,8 @@
 //! A cgroup with processes in it: list, freeze, kill, wait, and remove it at last.
 
-use super::Manager;
 use super::dir::{Dir, errno, read_all, value_of, write_all};
 use super::walk;
+use super::{Group, Manager};
 use crate::error::{Context, Errno, Error, Kind, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
@@ -25,12 +25,19 @@ impl Manager {
     /// Reading fails for another reason than that the cgroup is gone.
     pub fn pids(&self) -> Result<Vec<i32>> {
         let mut pids = Vec::new();
-        // All hierarchies have the same processes; a payload can make cgroups of its own in some only.
-        let v1 = ["devices", "freezer", "pids"].iter().find_map(|name| self.v1(name));
-        if let Some(dir) = self.unified().or(v1).or_else(|| self.dirs().next()) {
+        for dir in self.unified().into_iter().chain(self.v1_witness()) {
             dir.pids(&mut pids)?;
         }
+        pids.sort_unstable();
+        pids.dedup();
         Ok(pids)
+    }
+
+    /// One v1 hierarchy for all of them: the processes are the same. But a payload that can reach the root of one kind
+    /// can leave there, so v2 does not answer for v1. It may also make cgroups of its own in some hierarchies only.
+    fn v1_witness(&self) -> Option<&Dir> {
+        let usual = ["devices", "freezer", "pids"].iter().find_map(|name| self.v1(name));
+        usual.or_else(|| self.groups().first().map(|group| &group.dir))
     }
 
     /// Sends a signal to every process in the cgroup, frozen ones too. SIGKILL leaves none behind, even
@@ -41,6 +48,7 @@ impl Manager {
     pub fn kill(&self, signal: i32) -> Result<()> {
         if signal == libc::SIGKILL
             && let Some(dir) = self.unified()
+            && (self.groups().is_empty() || dir.value("cgroup.events", "populated") == Ok(Some(1)))
         {
             match dir.write("cgroup.kill", "1") {
                 // A process frozen by v1 dies only when thawed.
@@ -171,10 +179,9 @@ impl Manager {
     /// The cgroup cannot be read or polled.
     pub fn wait_empty(&self, timeout: Duration) -> Result<bool> {
         let deadline = Instant::now() + timeout;
-        match self.unified() {
-            Some(dir) => dir_empty(dir, deadline, true),
-            None => self.dirs().next().map_or(Ok(true), |dir| dir_empty(dir, deadline, false)),
-        }
+        let two = self.unified().map_or(Ok(true), |dir| dir_empty(dir, deadline, true))?;
+        let one = self.v1_witness().map_or(Ok(true), |dir| dir_empty(dir, deadline, false))?;
+        Ok(two && one)
     }
 
     /// Whether the kernel has killed a process in this cgroup because of its memory limit.
@@ -198,13 +205,21 @@ impl Manager {
     /// ended; false, and nothing is removed, if that is not so. It spares killing and asking: six system calls.
     ///
     /// # Errors
-    /// As [`Manager::delete`], for v1.
+    /// A directory cannot be removed for another reason.
     pub fn delete_if_empty(&self) -> Result<bool> {
         // v1 hierarchies cannot be asked all at once: without v2 a payload may have left a process in one of them.
-        match self.unified().map(Dir::rmdir) {
-            Some(Ok(()) | Err(Errno::ENOENT)) => self.delete().map(|()| true),
-            _ => Ok(false),
+        if !matches!(self.unified().map(Dir::rmdir), Some(Ok(()) | Err(Errno::ENOENT))) {
+            return Ok(false);
         }
+        for Group { dir, .. } in self.groups() {
+            match dir.rmdir() {
+                Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => {}
+                // Cgroups of the payload's, or a process that it has moved in v2, whose root it can reach then.
+                Err(Errno::EBUSY | Errno::ENOTEMPTY) => return Ok(false),
+                Err(errno) => return Err(Error::os(errno, format!("remove cgroup {}", dir.path))),
+            }
+        }
+        Ok(true)
     }
 
     /// Removes the cgroup from every hierarchy, and cgroups the payload has left in it. What is gone

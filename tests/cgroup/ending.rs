@@ -174,3 +174,24 @@ fn delete_waits_for_the_last_process_and_removes_inner_cgroups() {
         group.kill(libc::SIGKILL).unwrap();
     }
 }
+
+#[test]
+fn one_that_has_left_v2_alone_is_found_in_v1() {
+    for layout in v1_layouts() {
+        let group = create(&layout, &open_plan(""));
+        let Some(two) = group.record().paths.get("").map(PathBuf::from) else {
+            eprintln!("skipped: no v2 hierarchy on this host");
+            return;
+        };
+        let mut child = busy(&group);
+        std::fs::write(two.with_file_name("cgroup.procs"), child.id().to_string()).unwrap();
+        assert!(!group.delete_if_empty().unwrap());
+        assert!(!two.exists());
+        group.kill(libc::SIGKILL).unwrap();
+        child.wait().unwrap();
+        group.delete().unwrap();
+        let group = create(&layout, &open_plan(""));
+        assert!(group.delete_if_empty().unwrap());
+        assert!(paths(&group).iter().all(|path| !path.exists()));
+    }
+}
