@@ -12,19 +12,38 @@ WITNESS = "floor"
 class Bench:
     """What every case works with."""
 
-    def __init__(self, runtimes, bundles, watch, programs):
-        self.runtimes, self.bundles, self.watch, self.programs = runtimes, bundles, watch, programs
+    def __init__(self, runtimes, bundles, watch, programs, most):
+        self.runtimes, self.bundles, self.watch, self.programs, self.most = runtimes, bundles, watch, programs, most
+        # Those that cannot even run the plain bundle here, and why.
+        self.unable = {}
+        for runtime in runtimes.values():
+            reason = self.attempt(runtime, bundles.plain)
+            if reason:
+                self.unable[runtime.name] = reason
 
     def floor(self):
         return floor_command(self.programs["floor"], self.bundles.plain)
+
+    @staticmethod
+    def attempt(runtime, bundle):
+        """Why a runtime cannot run a bundle, or None."""
+        reason = runtime.attempt(runtime.run(bundle, "probe"))
+        if reason:
+            runtime.delete("probe")
+        return reason
+
+    def sizes(self, case):
+        """Those of a case that grows."""
+        return [size for size in growth.SIZES[case][0] if size <= self.most]
 
     def able(self, bundle, notes, what=""):
         """The runtimes that can run a bundle; of the others is said why."""
         able = []
         for runtime in self.runtimes.values():
-            reason = runtime.attempt(runtime.run(bundle, "probe"))
+            if runtime.name in self.unable:
+                continue
+            reason = self.attempt(runtime, bundle)
             if reason:
-                runtime.delete("probe")
                 notes.append(f"{runtime.name}{what} left out: {reason}")
             else:
                 able.append(runtime)

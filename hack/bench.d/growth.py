@@ -16,7 +16,7 @@ SIZES = {
 
 def larger_bundle(bench, case):
     """One group of all sizes and runtimes, so that they can be compared with one another."""
-    notes, steps, sizes = [], {"floor": [bench.floor()]}, SIZES[case][0]
+    notes, steps, sizes = [], {"floor": [bench.floor()]}, bench.sizes(case)
     for size in sizes:
         bundle = getattr(bench.bundles, case)(size)
         for r in bench.able(bundle, notes, f" at {size}"):
@@ -38,7 +38,7 @@ def alive(bench, case):
     for r in bench.able(bench.bundles.plain, notes):
         names = []
         try:
-            for size in SIZES[case][0]:
+            for size in bench.sizes(case):
                 while len(names) < size:
                     names.append(f"alive-{r.name}-{len(names)}")
                     reason = r.attempt(r.run(sleeper, names[-1], "--detach"))
@@ -47,7 +47,7 @@ def alive(bench, case):
                 steps = {"floor": [bench.floor()], r.name: [r.run(bench.bundles.plain, "b-one-more")],
                          f"{r.name} list": [r("list", "--quiet")]}
                 samples, reason = bench.watch.time(steps, "floor")
-                notes += [f"noisy at {size}: {reason}"] if reason else []
+                notes += [f"noisy at {size} of {r.name}: {reason}"] if reason else []
                 rows += [{"who": "floor beside " + r.name if who == "floor" else who, "n": size, **sample.row()}
                          for who, sample in samples.items()]
         except Failed as failed:
@@ -62,7 +62,7 @@ def parallel(bench, case):
     """So many creates at once; what they make is deleted outside of the time."""
     notes, rows = [], []
     able = bench.able(bench.bundles.plain, notes)
-    for size in SIZES[case][0]:
+    for size in bench.sizes(case):
         steps = {"floor": [floor_command(bench.programs["floor"], bench.bundles.plain)]}
         for r in able:
             container = f"b-{r.name}-{{}}"

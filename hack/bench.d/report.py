@@ -49,6 +49,7 @@ def table(result):
 
 def heading(facts, versions):
     """What was measured where."""
-    return [f"{name}: {version}" for name, version in versions.items()] + [
+    return [f"{name}: {version}" + (f" (left out: {facts['unable'][name]})" if name in facts["unable"] else "")
+            for name, version in versions.items()] + [
         f"Linux {facts['kernel']}, {facts['cpus']} × {facts['cpu']}, cgroup view {facts['view']}, "
         f"{facts['rounds']} rounds, {facts['date']}, load {facts['load']}"]

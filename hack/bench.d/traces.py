@@ -70,9 +70,12 @@ def filtered(bench, case):
         for who, command in commands.items():
             out = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stdout
             for call, ns in map(str.split, out.splitlines()):
-                best[call, who] = min(float(ns), best.get((call, who), 1e9))
-    rows = [{"who": f"{call}, {who}", "n": None, "median": ns} for (call, who), ns in sorted(best.items(), key=lambda b: b[0][0])]
-    return result(case, "a system call under Docker's profile, at best", "ns", rows, notes)
+                calls = best.setdefault(who, {})
+                calls[call] = min(float(ns), calls.get(call, 1e9))
+    # `personality` is the one that goes through the filter's program (payload.c says why).
+    rows = [{"who": who, "n": None, "median": calls.pop("personality"), **calls} for who, calls in best.items()]
+    title = "a call of personality under Docker's profile, and of two that need no filter run, at best"
+    return result(case, title, "ns", rows, notes)
 
 
 CASES = {"syscalls": syscalls, "filter": filtered}
