@@ -273,7 +273,8 @@ fn arg(flag: &'static Flag) -> Arg {
     };
     match flag.value {
         Some(name) => arg.value_name(name).action(ArgAction::Append).value_parser(value_parser!(OsString)),
-        None => arg.action(ArgAction::Count),
+        // Said twice it means no more; a counter would, and its help has dots after the name.
+        None => arg.action(ArgAction::SetTrue).overrides_with(flag.long),
     }
 }
 
