@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # containerd by ctr: the runc shim, pointed at our runtime.
 cat >"$work/config.toml" <<TOML
 version = 2
@@ -8,44 +9,14 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 [grpc]
 address = "$work/sock"
 TOML
-containerd --config "$work/config.toml" >"$work/log" 2>&1 &
+containerd --config "$work/config.toml" >"$work/containerd.log" 2>&1 &
 export CONTAINERD_ADDRESS=$work/sock
 until_ok ctr version
 
-# An image in OCI's layout, without a registry.
-blob() {
-    local digest
-    digest=$(sha256sum "$1" | cut -d' ' -f1)
-    cp "$1" "$work/oci/blobs/sha256/$digest"
-    printf '"digest":"sha256:%s","size":%s' "$digest" "$(stat -c %s "$1")"
-}
-oci() {
-    local type=application/vnd.oci.image layer config manifest
-    mkdir -p "$work/oci/blobs/sha256"
-    tar -C "$work/image" -cf "$work/layer" .
-    layer=$(blob "$work/layer")
-    cat >"$work/config" <<JSON
-{"architecture": "amd64", "os": "linux", "config": {"Cmd": ["sh"], "Env": ["PATH=/bin"]},
- "rootfs": {"type": "layers", "diff_ids": ["sha256:$(sha256sum "$work/layer" | cut -d' ' -f1)"]}}
-JSON
-    config=$(blob "$work/config")
-    cat >"$work/manifest" <<JSON
-{"schemaVersion": 2, "mediaType": "$type.manifest.v1+json", "config": {"mediaType": "$type.config.v1+json", $config},
- "layers": [{"mediaType": "$type.layer.v1.tar", $layer}]}
-JSON
-    manifest=$(blob "$work/manifest")
-    cat >"$work/oci/index.json" <<JSON
-{"schemaVersion": 2, "manifests": [{"mediaType": "$type.manifest.v1+json", $manifest,
- "annotations": {"io.containerd.image.name": "docker.io/library/box:latest", "org.opencontainers.image.ref.name": "latest"}}]}
-JSON
-    echo '{"imageLayoutVersion": "1.0.0"}' >"$work/oci/oci-layout"
-    tar -C "$work/oci" -cf "$work/oci.tar" .
-}
-oci
 box=docker.io/library/box:latest
 run=(ctr run --runc-binary "$runtime" --cgroup /it-engines/c)
 
-t 'import of an image' 0 done ctr image import "$work/oci.tar"
+t 'import of an image' 0 done ctr image import "$images/box.tar"
 t run 0 '^hello' "${run[@]}" --rm $box a echo hello
 t 'exit code' 5 '' "${run[@]}" --rm $box a sh -c 'exit 5'
 t 'a command that is missing' 1 'executable file not found in \$PATH' "${run[@]}" --rm $box a nosuch
@@ -69,5 +40,11 @@ t 'delete the task' 0 137 bash -c 'ctr task rm a || :'
 t 'delete the container' 0 '' ctr container rm a
 t 'nothing is left' 0 '^[^a]*$' bash -c 'ctr task ls -q; ctr container ls -q'
 t 'out of memory' 137 '' "${run[@]}" --rm --memory-limit 20000000 $box a tail /dev/zero
+same_ours=$runtime same_peer=$(command -v runc)
+export same_ours same_peer
+same 'the inside' ctr run --runc-binary RUNTIME --cgroup /it-engines/c --rm $box a inside
+same 'the inside, of more' ctr run --runc-binary RUNTIME --cgroup /it-engines/c --rm --seccomp --cap-drop CAP_CHOWN --user 1000:1000 --cwd /tmp --env A=b \
+    --memory-limit 60000000 --read-only --allow-new-privs --mount "type=bind,src=$work/files,dst=/b,options=rbind:ro" $box a inside
+[ -n "$no_caps" ] || same 'the inside, privileged' ctr run --runc-binary RUNTIME --cgroup /it-engines/c --rm --privileged $box a inside
 kill %1
 wait %1 || :

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Podman, rootful, with the cgroup file system; conmon calls the runtime.
 mkdir -p "$work/conf"
 cat >"$work/conf/containers.conf" <<TOML
