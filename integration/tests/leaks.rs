@@ -224,7 +224,7 @@ fn a_runtime_killed_anywhere_in_create_leaves_what_delete_removes() {
     let mut early = 0;
     for n in tries(50) {
         let create = b.launch("create").spawn();
-        std::thread::sleep(Duration::from_micros(n * 200));
+        std::thread::sleep(Duration::from_micros(n * 200) * slow());
         let _ = nix::sys::signal::kill(Pid::from_raw(create.pid()), Signal::SIGKILL);
         early += usize::from(create.wait().signal.is_some());
         // Whatever there is, it can be looked at, and taken away.
@@ -252,7 +252,7 @@ fn a_runtime_killed_anywhere_in_run_leaves_what_delete_removes() {
     let before = whole(&b);
     for n in tries(30) {
         let run = b.launch("run").spawn();
-        std::thread::sleep(Duration::from_micros(n * 200));
+        std::thread::sleep(Duration::from_micros(n * 200) * slow());
         let _ = nix::sys::signal::kill(Pid::from_raw(run.pid()), Signal::SIGKILL);
         run.wait();
         peer_may_differ("runc crun", "cannot delete what has no state file yet", || {
@@ -274,7 +274,7 @@ fn a_delete_killed_anywhere_can_be_repeated() {
     for n in tries(15) {
         b.launch("run --detach").run().ok();
         let delete = b.cmd(["delete", "--force"]).arg(&b.id).spawn();
-        std::thread::sleep(Duration::from_micros(n * 250));
+        std::thread::sleep(Duration::from_micros(n * 250) * slow());
         let _ = nix::sys::signal::kill(Pid::from_raw(delete.pid()), Signal::SIGKILL);
         delete.wait();
         peer_may_differ("runc crun", "half-deleted containers", || {
