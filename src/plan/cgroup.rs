@@ -10,11 +10,14 @@ use std::borrow::Cow;
 
 mod devices;
 mod filter;
+mod owner;
 mod resources;
+pub mod systemd;
 mod update;
 
 pub use devices::{Access, DeviceKind, DeviceRule, Devices};
 pub use filter::compile;
+pub use owner::owner;
 pub use resources::{cpu_weight, io_weight};
 pub use update::{complete, hold};
 
