@@ -2,7 +2,7 @@
 
 use super::controllers::enable_all;
 use super::dir::Dir;
-use super::layout::Layout;
+use super::layout::{Hierarchy, Layout};
 use super::{Group, Manager, V1, V2};
 use crate::error::{Errno, Error, Kind, Result};
 use crate::plan::cgroup::CgroupPlan;
@@ -79,6 +79,50 @@ impl Manager {
     }
 }
 
+impl Manager {
+    /// Does what systemd leaves to do in the cgroup it has made, so that it is as [`Manager::create_unguarded`] makes it.
+    pub(super) fn complete(&self, layout: &Layout, plan: &CgroupPlan) -> Result<()> {
+        let mut made = Made::default();
+        let mut controllers = None;
+        if let (Some(dir), Some(hierarchy)) = (self.unified(), &layout.unified) {
+            if !layout.is_v2() {
+                make(dir, &layout.mount_point(hierarchy), &mut made)?;
+            } else if dir.exists() {
+                controllers = Some(enable_all(dir, &layout.at(hierarchy, ""))?);
+            } else {
+                let what = format!("systemd has made its cgroup elsewhere than at {}", dir.path);
+                return Err(Error::new(Kind::System, what));
+            }
+        }
+        for (group, hierarchy) in self.groups().iter().zip(&layout.v1) {
+            make_v1(&group.dir, hierarchy, layout, &mut made)?;
+        }
+        self.fill(plan, controllers.as_deref())?;
+        if self.v1("devices").is_some() {
+            self.guard(&plan.devices, Unguarded { fresh: true })?;
+        }
+        made.keep();
+        Ok(())
+    }
+
+    fn fill(&self, plan: &CgroupPlan, controllers: Option<&str>) -> Result<()> {
+        self.write_limits(plan, controllers)?;
+        self.v1("cpuset").map_or(Ok(()), inherit_cpuset)
+    }
+}
+
+/// Makes a directory in a v1 hierarchy with its parents. False when it was there already.
+fn make_v1(dir: &Dir, hierarchy: &Hierarchy, layout: &Layout, made: &mut Made) -> Result<bool> {
+    let first = made.0.len();
+    let new = make(dir, &layout.mount_point(hierarchy), made)?;
+    if hierarchy.has("cpuset") {
+        // Parents first: what a cpuset may use must be a part of what its parent may use.
+        let parents = made.0.len() - usize::from(new);
+        made.0[first..parents].iter().try_for_each(inherit_cpuset)?;
+    }
+    Ok(new)
+}
+
 /// A cgroup whose device policy is not in force yet.
 #[derive(Debug)]
 #[must_use = "the cgroup's processes may use every device"]
@@ -103,24 +147,15 @@ fn make_all(layout: &Layout, plan: &CgroupPlan) -> Result<(Manager, Made, Unguar
     }
     let mut fresh_devices = fresh;
     for (group, hierarchy) in manager.groups().iter().zip(&layout.v1) {
-        let first = made.0.len();
-        let new = make(&group.dir, &layout.mount_point(hierarchy), &mut made)?;
+        let new = make_v1(&group.dir, hierarchy, layout, &mut made)?;
         if !new {
             check_unused_v1(&group.dir, hierarchy.has("freezer"))?;
-        }
-        if hierarchy.has("cpuset") {
-            // Parents first: what a cpuset may use must be a part of what its parent may use.
-            let parents = made.0.len() - usize::from(new);
-            made.0[first..parents].iter().try_for_each(inherit_cpuset)?;
         }
         if hierarchy.has("devices") {
             fresh_devices = new;
         }
     }
-    manager.write_limits(plan, controllers.as_deref())?;
-    if let Some(cpuset) = manager.v1("cpuset") {
-        inherit_cpuset(cpuset)?;
-    }
+    manager.fill(plan, controllers.as_deref())?;
     Ok((manager, made, Unguarded { fresh: fresh_devices }))
 }
 

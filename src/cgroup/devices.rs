@@ -37,18 +37,43 @@ impl Manager {
     }
 }
 
+impl Manager {
+    /// Gives a v1 cgroup back the devices that it had by `list`, a former content of devices.list. That does not show
+    /// what is excepted from a policy that allows all; then it is the `policy` itself.
+    pub(super) fn restore_devices(&self, list: &str, policy: &Devices) -> Result<()> {
+        let Some(dir) = self.v1("devices") else { return Ok(()) };
+        let (mut files, failed): ([Option<OwnedFd>; 2], _) =
+            ([None, None], |errno| denied(errno, format!("restore the devices of {}", dir.path)));
+        if list.starts_with("a ") {
+            return write_lines(dir, policy).map_err(|error| error.context("restore the devices"));
+        }
+        write_line(dir, &mut files, false, "a").map_err(failed)?;
+        list.lines().try_for_each(|line| write_line(dir, &mut files, true, line)).map_err(failed)
+    }
+}
+
 fn write_lines(dir: &Dir, devices: &Devices) -> Result<()> {
     let mut files: [Option<OwnedFd>; 2] = [None, None];
     for (allow, line) in devices.v1_lines()? {
-        let name = ["devices.deny", "devices.allow"][usize::from(allow)];
-        let slot = &mut files[usize::from(allow)];
-        let result = match slot {
-            Some(fd) => write_all(fd, &line),
-            None => dir.open(name, OFlags::WRONLY).and_then(|fd| write_all(slot.insert(fd), &line)),
-        };
-        result.map_err(|errno| denied(errno, format!("write {line:?} to {}/{name}", dir.path)))?;
+        write_line(dir, &mut files, allow, &line).map_err(|errno| {
+            denied(errno, format!("write {line:?} to {}/{}", dir.path, V1_FILES[usize::from(allow)]))
+        })?;
     }
     Ok(())
+}
+
+const V1_FILES: [&str; 2] = ["devices.deny", "devices.allow"];
+
+/// Each file is opened once.
+fn write_line(dir: &Dir, files: &mut [Option<OwnedFd>; 2], allow: bool, line: &str) -> Result<(), Errno> {
+    let slot = &mut files[usize::from(allow)];
+    match slot {
+        Some(fd) => write_all(fd, line),
+        None => {
+            let fd = dir.open(V1_FILES[usize::from(allow)], OFlags::WRONLY)?;
+            write_all(slot.insert(fd), line)
+        }
+    }
 }
 
 /// Attaches the program. In a cgroup that was there before, a program of ours that a former container has

@@ -88,6 +88,13 @@ impl Dir {
         rustix::fs::unlinkat(&*self.at, &self.below, AtFlags::REMOVEDIR).map_err(errno)
     }
 
+    /// Gives a file of this cgroup to a user; the empty name is the directory itself.
+    pub fn chown(&self, file: &str, uid: u32) -> Result<(), Errno> {
+        let path = if file.is_empty() { self.itself().to_owned() } else { self.join(file) };
+        let owner = Some(rustix::process::Uid::from_raw(uid));
+        rustix::fs::chownat(&*self.at, &path, owner, None, AtFlags::SYMLINK_NOFOLLOW).map_err(errno)
+    }
+
     pub fn exists(&self) -> bool {
         rustix::fs::statat(&*self.at, self.itself(), AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }

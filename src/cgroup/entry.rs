@@ -152,6 +152,40 @@ impl Manager {
     }
 }
 
+impl Manager {
+    /// Moves the calling process, which has one thread only, into the hierarchies of v1 that systemd, who has put it into
+    /// this cgroup, does not know. As [`Entry::join`], of which this is the part that can be done only now.
+    ///
+    /// # Errors
+    /// As [`Manager::entry`] and [`Entry::join`].
+    pub fn join_rest(&self) -> Result<()> {
+        if self.groups().is_empty() {
+            return Ok(());
+        }
+        self.entry()?.join()?;
+        let Some(dir) = self.unified() else { return Ok(()) };
+        // Not systemd's, if it runs in the old way beside a v2 hierarchy that somebody else has mounted.
+        let own = std::fs::read_to_string("/proc/self/cgroup").context("read /proc/self/cgroup")?;
+        match parse_own(&own).into_iter().find(|(names, _)| names.is_empty()) {
+            Some((_, own)) if !dir.path.ends_with(own.trim_end_matches('/')) || own == "/" => {
+                dir.write("cgroup.procs", "0").with_context(|| format!("join cgroup {}", dir.path))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Has a process put into the cgroup by systemd, where the caller may not.
+    ///
+    /// # Errors
+    /// It is not systemd's, or systemd refuses.
+    pub fn attach(&self, pid: i32) -> Result<()> {
+        match self {
+            Manager::Systemd(systemd) => systemd.attach(pid),
+            _ => Err(Error::new(Kind::Unsupported, "the cgroup is not systemd's")),
+        }
+    }
+}
+
 impl Entry {
     fn with_capacity(n: usize) -> Entry {
         Entry { into: None, tasks: Vec::with_capacity(n), paths: Vec::with_capacity(n) }

@@ -236,6 +236,14 @@ impl Manager {
     /// # Errors
     /// As [`Manager::delete`].
     pub fn delete_within(&self, patience: Duration) -> Result<()> {
+        if let Manager::Systemd(systemd) = self
+            // Whoever is in it would be killed.
+            && self.wait_empty(Duration::ZERO)?
+            && let Err(error) = systemd.stop()
+        {
+            // With the cgroup goes the reason for the unit: systemd will see that itself.
+            crate::log::warn(&error.to_string());
+        }
         let deadline = Instant::now() + patience;
         let mut first = Ok(());
         for (dir, pollable) in self

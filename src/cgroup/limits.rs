@@ -33,6 +33,7 @@ impl Manager {
     /// Which write goes to which directory. In a hybrid a controller is in v1 or in v2, never in both.
     fn jobs<'a>(&'a self, plan: &'a CgroupPlan) -> Result<Vec<Job<'a>>> {
         match self {
+            Manager::Systemd(systemd) => systemd.files.jobs(plan),
             Manager::None => match plan.v1.as_ref().map_err(Error::clone)?.first() {
                 Some(write) => Err(missing(write, "the container has no cgroup")),
                 None => Ok(Vec::new()),

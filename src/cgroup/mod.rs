@@ -9,10 +9,13 @@
 //! single-threaded child. Both avoid `cgroup.procs`, whose first write waits for an RCU grace period
 //! (4–15 ms measured).
 //!
+//! Where [`systemd`] makes the cgroup, the process is there first and systemd puts it in; all else is the same.
+//!
 //! Nothing here sleeps: waiting is poll(2) on `cgroup.events` or on the members' pidfds.
 
 mod controllers;
 mod create;
+mod delegate;
 mod devices;
 mod dir;
 mod entry;
@@ -21,6 +24,7 @@ mod lifecycle;
 mod limits;
 mod oom;
 pub mod stats;
+mod systemd;
 mod view;
 mod walk;
 
@@ -29,6 +33,7 @@ pub use entry::{Entry, SubCgroups};
 pub use layout::Layout;
 pub use oom::OomWatch;
 pub use stats::Stats;
+pub use systemd::{Maker, Systemd, Unit};
 pub use view::{MountView, V1Mount};
 
 use crate::error::{Context, Result};
@@ -46,6 +51,8 @@ pub enum Manager {
     V2(V2),
     /// cgroup v1, alone or beside a v2 hierarchy.
     V1(V1),
+    /// Either, made by systemd.
+    Systemd(Systemd),
     /// The container has no cgroup of its own.
     None,
 }
@@ -71,14 +78,22 @@ struct Group {
     dir: Dir,
 }
 
-/// What the store keeps: the absolute path of the cgroup by controller. The v2 hierarchy has an empty
-/// name; alone it means pure v2. This is the shape of `cgroup_paths` in runc's state.json. Empty means
-/// that the container has no cgroup.
+/// What the store keeps. Without a path the container has no cgroup.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
 pub struct Record {
-    /// Controller (or `name=…`) to absolute path.
+    /// The absolute path of the cgroup by controller (or `name=…`). The v2 hierarchy has an empty name; alone it means
+    /// pure v2. This is the shape of `cgroup_paths` in runc's state.json.
     pub paths: BTreeMap<String, String>,
+    /// The unit, where systemd has made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub systemd: Option<Unit>,
+}
+
+impl V1 {
+    /// Where devices are controlled.
+    fn devices(&self) -> Option<&Dir> {
+        self.groups.iter().find(|group| layout::has(&group.names, "devices")).map(|group| &group.dir)
+    }
 }
 
 impl Manager {
@@ -109,9 +124,13 @@ impl Manager {
                 groups.push(Group { names: name.clone(), dir });
             }
         }
-        Ok(match unified {
+        let files = match unified {
             Some(dir) if groups.is_empty() => Manager::V2(V2 { dir }),
             unified => Manager::V1(V1 { groups, unified }),
+        };
+        Ok(match &record.systemd {
+            Some(unit) => Manager::Systemd(Systemd { unit: unit.clone(), files: Box::new(files) }),
+            None => files,
         })
     }
 
@@ -126,16 +145,25 @@ impl Manager {
         if let Some(dir) = self.unified() {
             paths.insert(String::new(), dir.path.clone());
         }
-        Record { paths }
+        let systemd = match self {
+            Manager::Systemd(systemd) => Some(systemd.unit.clone()),
+            _ => None,
+        };
+        Record { paths, systemd }
     }
 
-    /// Writes other limits into the cgroup of a running container. Devices stay as they are.
+    /// Writes other limits into the cgroup of a running container. Devices stay as they are; those of the plan are the
+    /// container's, for a systemd that has to be told them again.
     ///
     /// # Errors
     /// A limit cannot be set, or is below what is used while `checkBeforeUpdate` was asked for. Limits
     /// written before the failing one stay.
     pub fn apply(&self, plan: &CgroupPlan) -> Result<()> {
         self.check_floor(plan)?;
+        if let Manager::Systemd(systemd) = self {
+            // First, as it rounds what the files do not.
+            systemd.set(plan)?;
+        }
         self.write_limits(plan, None)
     }
 
@@ -144,6 +172,7 @@ impl Manager {
         match self {
             Manager::V2(v2) => Some(&v2.dir),
             Manager::V1(v1) => v1.unified.as_ref(),
+            Manager::Systemd(systemd) => systemd.files.unified(),
             Manager::None => None,
         }
     }
@@ -152,6 +181,7 @@ impl Manager {
     fn groups(&self) -> &[Group] {
         match self {
             Manager::V1(v1) => &v1.groups,
+            Manager::Systemd(systemd) => systemd.files.groups(),
             Manager::V2(_) | Manager::None => &[],
         }
     }
@@ -173,23 +203,27 @@ mod tests {
 
     #[test]
     fn a_record_survives_the_store() {
-        let json = r#"{"":"/cg/unified/a","cpu":"/cg/cpu,cpuacct/a","cpuacct":"/cg/cpu,cpuacct/a","name=x":"/cg/x/a"}"#;
+        let json = r#"{"paths":{"":"/cg/unified/a","cpu":"/cg/cpu,cpuacct/a","cpuacct":"/cg/cpu,cpuacct/a","name=x":"/cg/x/a"}}"#;
         let record: Record = serde_json::from_str(json).unwrap();
         let manager = Manager::open(&record).unwrap();
         assert!(matches!(&manager, Manager::V1(v1) if v1.groups.len() == 2 && v1.unified.is_some()));
         assert_eq!(manager.v1("cpuacct").unwrap().path, "/cg/cpu,cpuacct/a");
         assert_eq!(serde_json::to_string(&manager.record()).unwrap(), json);
 
-        let two: Record = serde_json::from_str(r#"{"":"/cg/a/b"}"#).unwrap();
+        let two: Record = serde_json::from_str(r#"{"paths":{"":"/cg/a/b"}}"#).unwrap();
         assert!(matches!(Manager::open(&two).unwrap(), Manager::V2(_)));
         assert_eq!(Manager::open(&two).unwrap().record(), two);
+        let unit = Unit { name: "a-b.scope".into(), user: false };
+        let scope = Record { systemd: Some(unit), ..two };
+        assert!(matches!(Manager::open(&scope).unwrap(), Manager::Systemd(_)));
+        assert_eq!(Manager::open(&scope).unwrap().record(), scope);
         assert!(matches!(Manager::open(&Record::default()).unwrap(), Manager::None));
     }
 
     #[test]
     fn a_record_cannot_point_elsewhere() {
         for path in ["", "/", "relative", "/a/../b", "/a//b", "/a/."] {
-            let record = Record { paths: [(String::new(), path.to_owned())].into() };
+            let record = Record { paths: [(String::new(), path.to_owned())].into(), ..Record::default() };
             assert!(Manager::open(&record).is_err(), "{path:?}");
         }
     }

@@ -43,6 +43,7 @@ impl Manager {
     pub fn mount_view(&self, layout: &Layout) -> MountView {
         match self {
             Manager::None => MountView::None,
+            Manager::Systemd(systemd) => systemd.files.mount_view(layout),
             Manager::V2(v2) => {
                 let mount = layout.unified.as_ref().map(|hierarchy| layout.mount_point(hierarchy));
                 MountView::V2 { mount: mount.unwrap_or_default(), dir: v2.dir.path.clone() }
