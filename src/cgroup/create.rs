@@ -80,6 +80,11 @@ impl Manager {
 }
 
 impl Manager {
+    /// What [`Manager::guard`] will be left to do in a cgroup of systemd.
+    pub fn unguarded(&self) -> Option<Unguarded> {
+        self.v1("devices").is_none().then_some(Unguarded { fresh: true })
+    }
+
     /// Does what systemd leaves to do in the cgroup it has made, so that it is as [`Manager::create_unguarded`] makes it.
     pub(super) fn complete(&self, layout: &Layout, plan: &CgroupPlan) -> Result<()> {
         let mut made = Made::default();

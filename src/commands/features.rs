@@ -8,7 +8,7 @@ use serde_json::{Value, json as value};
 
 /// What is still to come. Each is switched on together with the code that does it.
 mod has {
-    pub const SYSTEMD: bool = false;
+    pub const SYSTEMD: bool = true;
     pub const INTEL_RDT: bool = false;
     pub const MEMORY_POLICY: bool = true;
     pub const NET_DEVICES: bool = false;

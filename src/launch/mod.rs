@@ -6,6 +6,7 @@
 //! opens the namespaces to join, compiles
 //!   the filter, makes the cgroup and the gate
 //! clone3(new namespaces, INTO_CGROUP) ─────────▶ enters its v1 cgroups
+//! has systemd make the cgroup  ◀── NeedCgroup ── (where it is systemd's)
 //!                                                joins namespaces, or has
 //! writes the id maps          ◀── NeedIdMap ──── the maps and offsets of
 //! writes the time offsets     ◀ NeedTimeOffsets  new ones written
@@ -59,7 +60,7 @@ pub struct Job<'a> {
     /// The compiled filter of the process.
     pub seccomp: Option<&'a Program>,
     /// The way into the cgroup.
-    pub cgroup: &'a crate::cgroup::Entry,
+    pub cgroup: Way<'a>,
     /// What the container sees of the cgroups.
     pub cgroup_view: &'a CgroupView,
     /// The namespaces to join.
@@ -78,6 +79,20 @@ pub struct Job<'a> {
     pub early: bool,
     /// Whether the memory limit has killed a process of the cgroup, to explain a child that died without a word.
     pub oom_killed: &'a dyn Fn() -> bool,
+}
+
+/// How the first process of a launch gets into its cgroup.
+#[derive(Clone, Copy)]
+pub enum Way<'a> {
+    /// The cgroup is there: it is born in it, or enters by itself.
+    Open(&'a crate::cgroup::Entry),
+    /// systemd puts it in. Until then it does nothing.
+    Admitted {
+        /// What the parent does for the process of this pid.
+        admit: &'a dyn Fn(i32) -> Result<()>,
+        /// What is left to the process.
+        rest: &'a dyn Fn() -> Result<()>,
+    },
 }
 
 /// The namespaces to join.

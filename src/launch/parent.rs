@@ -9,7 +9,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitOptions};
 
 use super::protocol::{Channel, ToChild, ToParent};
-use super::{Job, Terminal, sources, stage1};
+use super::{Job, Terminal, Way, sources, stage1};
 use crate::error::{Context, Error, Kind, Result};
 use crate::path::Proc;
 use crate::plan::libc_flag::{NEWPID, NEWTIME, NEWUSER};
@@ -50,7 +50,10 @@ pub fn launch(mut job: Job<'_>) -> Result<Running> {
         },
     };
     let (ours, theirs) = Channel::pair()?;
-    let into = job.cgroup.into.as_ref().map(|dir| dir.as_fd());
+    let into = match job.cgroup {
+        Way::Open(entry) => entry.into.as_ref().map(|dir| dir.as_fd()),
+        Way::Admitted { .. } => None,
+    };
     let forked = clone::clone3(steps.clone, into).map_err(|e| Error::os(e, clone_failed(&job)))?;
     let (pid, pidfd) = match forked {
         Forked::Child => {
@@ -66,9 +69,12 @@ pub fn launch(mut job: Job<'_>) -> Result<Running> {
 }
 
 /// How many requests come before the process can go on for long without the parent.
-fn requests_ahead(plan: &Plan, steps: Steps) -> usize {
+fn requests_ahead(job: &Job<'_>, steps: Steps) -> usize {
+    let plan = job.plan;
+    let admission = matches!(job.cgroup, Way::Admitted { .. });
     let sources = plan.rootfs.as_ref().is_some_and(|rootfs| rootfs.wants_helper(&plan.namespaces));
-    [plan.namespaces.new & NEWUSER != 0, steps.unshare_time, matches!(steps.rest, Rest::Fork(_)), sources]
+    let user = plan.namespaces.new & NEWUSER != 0;
+    [admission, user, steps.unshare_time, matches!(steps.rest, Rest::Fork(_)), sources]
         .into_iter()
         .map(usize::from)
         .sum()
@@ -100,7 +106,7 @@ fn clone_failed(job: &Job<'_>) -> &'static str {
 /// Serves the child until it is ready.
 fn attend(running: &mut Running, job: &mut Job<'_>, steps: Steps) -> Result<()> {
     let stage1 = running.pid;
-    let mut ahead = requests_ahead(job.plan, steps);
+    let mut ahead = requests_ahead(job, steps);
     let mut done = false;
     loop {
         if ahead == 0 && !done {
@@ -108,6 +114,13 @@ fn attend(running: &mut Running, job: &mut Job<'_>, steps: Steps) -> Result<()> 
             meanwhile(running, job)?;
         }
         match running.channel.hear_child()? {
+            Some(ToParent::NeedCgroup) => {
+                if let Way::Admitted { admit, .. } = job.cgroup {
+                    admit(stage1)?;
+                }
+                running.channel.tell_child(&ToChild::Done)?;
+                ahead = ahead.saturating_sub(1);
+            }
             Some(ToParent::NeedIdMap) => {
                 write_id_maps(job.plan, stage1)?;
                 running.channel.tell_child(&ToChild::Done)?;

@@ -19,6 +19,8 @@ use crate::error::{Context, Error, Kind, Result};
 /// From the child to the parent.
 #[derive(Debug)]
 pub enum ToParent {
+    /// Stage 1 is there, and to be put into its cgroup.
+    NeedCgroup,
     /// Stage 1 is in its new user namespace: write its id maps.
     NeedIdMap,
     /// Stage 1 has unshared its time namespace: write the offsets.
@@ -99,6 +101,7 @@ impl Channel {
             ToParent::SeccompFd(fd) => self.send(9, *fd as u32, None, &[]),
             ToParent::Ready => self.send(10, 0, None, &[]),
             ToParent::NeedRlimits => self.send(12, 0, None, &[]),
+            ToParent::NeedCgroup => self.send(13, 0, None, &[]),
             ToParent::Failed(error) => self.send(11, 0, None, &error.encode()),
         }
     }
@@ -119,6 +122,7 @@ impl Channel {
             9 => ToParent::SeccompFd(number as i32),
             10 => ToParent::Ready,
             12 => ToParent::NeedRlimits,
+            13 => ToParent::NeedCgroup,
             11 => ToParent::Failed(Error::decode(&packet.rest)),
             _ => return Err(garbled()),
         }))

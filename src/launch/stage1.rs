@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::thread::ThreadNameSpaceType;
 
 use super::protocol::{Channel, ToChild, ToParent};
-use super::{Job, Joins, stage2};
+use super::{Job, Joins, Way, stage2};
 use crate::error::{Context, Errno, Error, Kind, Result};
 use crate::plan::Steps;
 use crate::plan::libc_flag::{NEWTIME, NEWUSER};
@@ -43,7 +43,13 @@ fn enter(job: &Job<'_>, steps: Steps, channel: &Channel) -> Result<Role> {
             .context("process.execCPUAffinity.initial: set the CPU affinity")?;
     }
     // What is done from here on is paid by the container.
-    job.cgroup.join()?;
+    match job.cgroup {
+        Way::Open(entry) => entry.join()?,
+        Way::Admitted { rest, .. } => {
+            ask(channel, &ToParent::NeedCgroup)?;
+            rest()?;
+        }
+    }
     if let Some(process) = job.plan.process.as_ref().filter(|process| !process.cpu_affinity.last.is_empty()) {
         crate::sys::sched::set_affinity(0, &process.cpu_affinity.last)
             .context("process.execCPUAffinity.final: set the CPU affinity")?;

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use serde_json::value::RawValue;
 
 use super::files::{Inherited, PidFile, send_pidfd, terminal};
-use super::{cgroup_view, destroy, layout, namespace_paths, poststop};
+use super::group::Group;
+use super::{destroy, namespace_paths, poststop};
 use crate::cgroup::Manager;
 use crate::cli::{CreateOptions, Global, RunOptions};
 use crate::config::{self, Config};
 use crate::error::{Context, Error, Kind, Result};
 use crate::hooks::Identity;
 use crate::host::Host;
-use crate::launch::{self, Job, Running};
+use crate::launch::{self, Job, Running, Way};
 use crate::notify::Relay;
 use crate::plan::{self, Plan};
 use crate::seccomp::{self, Program};
@@ -42,6 +43,7 @@ struct Ready {
 /// What has been made, to be taken down again if anything fails after it: the process first, then its cgroup, then the
 /// hooks are told, and last the id is free.
 struct Scaffold {
+    group: Group,
     manager: Manager,
     identity: Identity,
     plan: Plan,
@@ -56,7 +58,9 @@ impl Scaffold {
             return;
         }
         self.complete = true;
-        if let Err(e) = destroy::remove_cgroup(&self.manager) {
+        if self.group.is_ours()
+            && let Err(e) = destroy::remove_cgroup(&self.manager)
+        {
             log::warn(&e.to_string());
         }
         destroy::unmount_rootfs(&self.plan);
@@ -167,44 +171,41 @@ fn make(global: &Global, options: &CreateOptions, mode: Mode) -> Result<Ready> {
     }
     log::debug(|| format!("plan: {plan:?}"));
     let program = compile(config.spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()))?;
-    let linux = config.spec.linux().as_ref();
-    let cgroup = plan::cgroup::build(
-        linux.and_then(|linux| linux.cgroups_path().as_ref()).and_then(|path| path.to_str()),
-        options.id.as_str(),
-        linux.and_then(|linux| linux.resources().as_ref()),
-        linux.and_then(|linux| linux.devices().as_deref()).unwrap_or_default(),
-    )?;
     let wants_terminal = plan.process.as_ref().is_some_and(|process| process.terminal);
     let terminal = terminal(wants_terminal, mode != Mode::Foreground, options.console_socket.as_deref())?;
     let joins = launch::open_joins(&plan.namespaces.join)?;
-    let layout = layout(global)?;
+    let group = Group::plan(global, options.id.as_str(), &config.spec, &plan.namespaces)?;
 
     // From here on something is made.
     let mut reservation = store.reserve(&options.id)?;
     let mut state = first_state(options, &config, &plan, &bundle)?;
-    let (manager, mut unguarded) = match &layout {
-        None => (Manager::None, None),
-        Some(layout) => {
-            let record = Manager::planned(layout, &cgroup)?.record();
-            state.cgroup_paths = record.paths.clone();
-            state.cgroup = Some(raw(&record)?);
-            reservation.checkpoint(&state)?;
-            Manager::create_unguarded(layout, &cgroup)?
-        }
-    };
-    let view = cgroup_view(&manager, layout.as_ref(), &plan.namespaces);
+    if group.is_wanted() {
+        record_cgroup(&mut state, &group.planned()?)?;
+        reservation.checkpoint(&state)?;
+    }
+    let (manager, mut unguarded) = group.make()?;
+    if matches!(manager, Manager::None) {
+        // What was planned may not be made.
+        (state.cgroup, state.cgroup_paths) = Default::default();
+    }
+    let view = group.view(&manager, &plan.namespaces);
     let identity = super::identity(&state);
     // Dropped in reverse on the way out of a failure: the process (in `running`), the scaffold, the reservation.
-    let mut scaffold = Scaffold { manager, identity, plan, launched: false, complete: false };
+    let mut scaffold = Scaffold { group, manager, identity, plan, launched: false, complete: false };
     let (notify, gate) = at_the_door(&reservation, notify_socket.as_deref(), mode)?;
-    let entry = scaffold.manager.entry()?;
+    let entry = scaffold.group.entry(&scaffold.manager)?;
     scaffold.launched = true;
+    let admit = |pid| scaffold.group.admit(&scaffold.manager, pid);
+    let rest = || scaffold.manager.join_rest();
     // Whoever waits for the pid file or the pidfd may expect that init is ready by then.
     let early = mode != Mode::Create && options.pid_file.is_none() && options.pidfd_socket.is_none();
     let launched = launch::launch(Job {
         plan: &scaffold.plan,
         seccomp: program.as_ref(),
-        cgroup: &entry,
+        cgroup: match &entry {
+            Some(entry) => Way::Open(entry),
+            None => Way::Admitted { admit: &admit, rest: &rest },
+        },
         cgroup_view: &view,
         joins,
         gate,
@@ -212,7 +213,7 @@ fn make(global: &Global, options: &CreateOptions, mode: Mode) -> Result<Ready> {
         terminal,
         meanwhile: &mut |running| {
             if let Some(unguarded) = unguarded.take() {
-                scaffold.manager.guard(&cgroup.devices, unguarded)?;
+                scaffold.group.guard(&scaffold.manager, unguarded)?;
             }
             state.init_process_pid = running.pid;
             state.init_process_start = start_time(running.pid)?;
@@ -296,6 +297,14 @@ fn first_state(options: &CreateOptions, config: &Config, plan: &Plan, bundle: &P
         spec: Some(spec),
         ..State::default()
     })
+}
+
+fn record_cgroup(state: &mut State, manager: &Manager) -> Result<()> {
+    let record = manager.record();
+    state.cgroup = Some(raw(&record)?);
+    state.systemd_cgroup = record.systemd.is_some();
+    state.cgroup_paths = record.paths;
+    Ok(())
 }
 
 pub(super) fn raw<T: serde::Serialize>(value: &T) -> Result<Box<RawValue>> {

@@ -12,7 +12,7 @@ use crate::cli::{ExecOptions, Global};
 use crate::config;
 use crate::error::{Context, Errno, Error, Kind, Result};
 use crate::host::Host;
-use crate::launch::{self, Job, Joins};
+use crate::launch::{self, Job, Joins, Way};
 use crate::log;
 use crate::plan::namespaces::Namespaces;
 use crate::plan::{self, HookSet, Plan};
@@ -81,7 +81,7 @@ pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
         launch::launch(Job {
             plan: &plan,
             seccomp: program.as_ref(),
-            cgroup: entry,
+            cgroup: Way::Open(entry),
             cgroup_view: &CgroupView::None,
             joins: Joins::Process { pidfd: init.try_clone().context("dup")?, kinds },
             gate: None,

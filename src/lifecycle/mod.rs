@@ -6,11 +6,11 @@ mod create;
 mod destroy;
 mod exec;
 mod files;
+mod group;
 mod start;
 mod update;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 pub use create::{create, run};
 pub use destroy::{destroy, kill_all, kill_and_wait, remove_cgroup};
@@ -18,14 +18,11 @@ pub use exec::exec;
 pub use start::start;
 pub use update::update;
 
-use crate::cgroup::{Layout, Manager, MountView};
-use crate::cli::{CgroupManager, Global};
+use crate::cgroup::Manager;
+use crate::cli::Global;
 use crate::error::{Context, Error, Kind, Result};
 use crate::hooks::Identity;
 use crate::plan::HookSet;
-use crate::plan::libc_flag::NEWCGROUP;
-use crate::plan::namespaces::Namespaces;
-use crate::rootfs::CgroupView;
 use crate::state::{Container, State, Store};
 
 /// Where cgroup file systems are mounted.
@@ -80,36 +77,6 @@ pub fn poststop(hooks: &HookSet, identity: &Identity) {
 pub fn is_frozen(container: &Container) -> bool {
     let state = container.state().ok();
     state.and_then(|state| manager(state).ok()).and_then(|manager| manager.is_frozen().ok()).unwrap_or(false)
-}
-
-fn layout(global: &Global) -> Result<Option<Layout>> {
-    match global.cgroup_manager {
-        CgroupManager::Cgroupfs => Layout::detect(Path::new(CGROUP_ROOT)).map(Some),
-        CgroupManager::Disabled => Ok(None),
-        CgroupManager::Systemd => Err(Error::new(
-            Kind::Unsupported,
-            "--systemd-cgroup: this build has no systemd cgroup driver, only cgroupfs",
-        )),
-    }
-}
-
-/// What a mount of type `cgroup` shows. In a cgroup namespace of its own the container's cgroup is all there is; without
-/// one, v2 shows the whole hierarchy, as runc does.
-fn cgroup_view(manager: &Manager, layout: Option<&Layout>, namespaces: &Namespaces) -> CgroupView {
-    let Some(layout) = layout else { return CgroupView::None };
-    match manager.mount_view(layout) {
-        MountView::None => CgroupView::None,
-        MountView::V2 { mount, dir } => {
-            CgroupView::V2(if namespaces.has(NEWCGROUP) { dir.into() } else { mount.into() })
-        }
-        MountView::V1 { mounts } => CgroupView::V1 {
-            links: mounts
-                .iter()
-                .flat_map(|mount| mount.links.iter().map(|link| (link.clone(), mount.name.clone())))
-                .collect(),
-            hierarchies: mounts.into_iter().map(|mount| (mount.name, mount.dir.into())).collect(),
-        },
-    }
 }
 
 /// The namespaces of a process, under the names that runc's state.json has and cadvisor reads.

@@ -1,0 +1,200 @@
+//! The cgroup of a container that is being made: whose it is, where it is, and how the first process gets in.
+
+use std::path::Path;
+
+use super::CGROUP_ROOT;
+use crate::cgroup::{Entry, Layout, Maker, Manager, MountView, Unguarded};
+use crate::cli::{CgroupManager, Global};
+use crate::error::{Errno, Error, Result};
+use crate::host::Host;
+use crate::log;
+use crate::plan::cgroup::systemd::Unit;
+use crate::plan::cgroup::{self, CgroupPlan};
+use crate::plan::libc_flag::NEWCGROUP;
+use crate::plan::namespaces::Namespaces;
+use crate::rootfs::CgroupView;
+use oci_spec::runtime::Spec;
+
+/// What is to be made.
+#[derive(Debug)]
+pub struct Group {
+    /// `None`: there is to be none.
+    layout: Option<Layout>,
+    plan: CgroupPlan,
+    /// Where systemd makes it.
+    maker: Option<Maker>,
+    /// Who is to own it, other than the runtime.
+    owner: Option<u32>,
+    /// `linux.cgroupsPath` is given.
+    placed: bool,
+    rootless: Option<bool>,
+}
+
+impl Group {
+    /// Plans the cgroup of the container `id`. With systemd this connects to it; nothing is made.
+    ///
+    /// # Errors
+    /// The config is wrong, there is no cgroup file system, no systemd.
+    pub fn plan(global: &Global, id: &str, spec: &Spec, namespaces: &Namespaces) -> Result<Group> {
+        let linux = spec.linux().as_ref();
+        let path = linux.and_then(|linux| linux.cgroups_path().as_ref()).and_then(|path| path.to_str());
+        let path = path.filter(|path| !path.is_empty());
+        let resources = linux.and_then(|linux| linux.resources().as_ref());
+        let nodes = linux.and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
+        let systemd = global.cgroup_manager == CgroupManager::Systemd;
+        // To systemd the path means something else.
+        let mut plan = cgroup::build(path.filter(|_| !systemd), id, resources, nodes)?;
+        let mut maker = None;
+        if systemd {
+            let user = rootless(global.rootless);
+            let unit = Unit::new(path, id, global.program, user, spec.annotations().as_ref())?;
+            let connected = Maker::connect(unit, user)?;
+            plan.place = connected.place();
+            maker = Some(connected);
+        }
+        let layout = match global.cgroup_manager {
+            CgroupManager::Disabled => None,
+            CgroupManager::Cgroupfs | CgroupManager::Systemd => Some(Layout::detect(Path::new(CGROUP_ROOT))?),
+        };
+        Ok(Group {
+            layout,
+            plan,
+            maker,
+            owner: cgroup::owner(spec, namespaces),
+            placed: path.is_some(),
+            rootless: global.rootless,
+        })
+    }
+
+    /// Whether there is to be one.
+    pub fn is_wanted(&self) -> bool {
+        self.layout.is_some()
+    }
+
+    /// The cgroup before it is made, for the record.
+    ///
+    /// # Errors
+    /// The runtime's own cgroup, below which it is to be, cannot be read; the user's systemd has none to give.
+    pub fn planned(&self) -> Result<Manager> {
+        match (&self.layout, &self.maker) {
+            (None, _) => Ok(Manager::None),
+            (Some(layout), None) => Manager::planned(layout, &self.plan),
+            (Some(layout), Some(maker)) => maker.planned(layout, &self.plan),
+        }
+    }
+
+    /// Makes what can be made before there is a process: everything but a scope of systemd, and but the device policy,
+    /// if that is left to [`Group::guard`].
+    ///
+    /// # Errors
+    /// Those of [`Manager::create_unguarded`]; nothing is left then.
+    pub fn make(&self) -> Result<(Manager, Option<Unguarded>)> {
+        let Some(layout) = &self.layout else { return Ok((Manager::None, None)) };
+        let Some(maker) = &self.maker else {
+            return match Manager::create_unguarded(layout, &self.plan) {
+                Ok((manager, unguarded)) => Ok((self.give_away(manager)?, unguarded)),
+                Err(error) => self.without(error).map(|manager| (manager, None)),
+            };
+        };
+        let manager = maker.planned(layout, &self.plan)?;
+        let unguarded = manager.unguarded();
+        if !maker.is_slice() {
+            return Ok((manager, unguarded));
+        }
+        match maker.start(&manager, layout, &self.plan, None) {
+            Ok(()) => Ok((self.give_away(manager)?, unguarded)),
+            Err(error) => {
+                if maker.is_ours() {
+                    let _ = manager.delete();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Puts the device policy in force, if that has been left.
+    ///
+    /// # Errors
+    /// Those of [`Manager::guard`].
+    pub fn guard(&self, manager: &Manager, unguarded: Unguarded) -> Result<()> {
+        manager.guard(&self.plan.devices, unguarded)
+    }
+
+    fn give_away(&self, manager: Manager) -> Result<Manager> {
+        match self.owner.map_or(Ok(()), |uid| manager.delegate(uid)) {
+            Ok(()) => Ok(manager),
+            Err(error) => {
+                let _ = manager.delete();
+                Err(error)
+            }
+        }
+    }
+
+    /// Who has no permission to make a cgroup goes without, unless the container needs one: it asks for limits, or for
+    /// a place. (Devices it could not reach anyhow.)
+    fn without(&self, error: Error) -> Result<Manager> {
+        let denied = matches!(error.errno(), Some(Errno::EACCES | Errno::EPERM | Errno::EROFS));
+        if !denied || self.placed || !rootless(self.rootless) {
+            return Err(error);
+        }
+        let limits = |writes: &Result<Vec<_>>| writes.as_ref().map_or(true, |writes| !writes.is_empty());
+        if limits(&self.plan.v2) || limits(&self.plan.v1) {
+            return Err(error.context("linux.resources: limits need a cgroup"));
+        }
+        log::debug(|| format!("the container has no cgroup: {error}"));
+        Ok(Manager::None)
+    }
+
+    /// The doors of a cgroup that was made. `None`: systemd will put the process in, see [`Group::admit`].
+    ///
+    /// # Errors
+    /// Those of [`Manager::entry`].
+    pub fn entry(&self, manager: &Manager) -> Result<Option<Entry>> {
+        match &self.maker {
+            Some(maker) if !maker.is_slice() => Ok(None),
+            _ => manager.entry().map(Some),
+        }
+    }
+
+    /// Has systemd make the scope around a process, which waits meanwhile.
+    ///
+    /// # Errors
+    /// Those of [`Maker::start`], and of giving the cgroup away.
+    pub fn admit(&self, manager: &Manager, pid: i32) -> Result<()> {
+        let (Some(maker), Some(layout)) = (&self.maker, &self.layout) else { return Ok(()) };
+        maker.start(manager, layout, &self.plan, Some(pid))?;
+        self.owner.map_or(Ok(()), |uid| manager.delegate(uid))
+    }
+
+    /// Whether there may be something to take down.
+    pub fn is_ours(&self) -> bool {
+        self.maker.as_ref().is_none_or(Maker::is_ours)
+    }
+
+    /// What a mount of type `cgroup` shows. In a cgroup namespace of its own the container's cgroup is all there is;
+    /// without one, v2 shows the whole hierarchy, as runc does.
+    pub fn view(&self, manager: &Manager, namespaces: &Namespaces) -> CgroupView {
+        let Some(layout) = &self.layout else { return CgroupView::None };
+        match manager.mount_view(layout) {
+            MountView::None => CgroupView::None,
+            MountView::V2 { mount, dir } => {
+                CgroupView::V2(if namespaces.has(NEWCGROUP) { dir.into() } else { mount.into() })
+            }
+            MountView::V1 { mounts } => CgroupView::V1 {
+                links: mounts
+                    .iter()
+                    .flat_map(|mount| mount.links.iter().map(|link| (link.clone(), mount.name.clone())))
+                    .collect(),
+                hierarchies: mounts.into_iter().map(|mount| (mount.name, mount.dir.into())).collect(),
+            },
+        }
+    }
+}
+
+/// Whether the caller is to be taken for an unprivileged user: `--rootless`, or what it looks like.
+fn rootless(given: Option<bool>) -> bool {
+    given.unwrap_or_else(|| {
+        let host = Host::new();
+        host.euid() != 0 || host.in_user_namespace()
+    })
+}
