@@ -12,7 +12,7 @@ use crate::error::{Context, Error, Result};
 use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Mutex, OnceLock};
 
@@ -94,6 +94,11 @@ pub fn init(file: Option<&Path>, format: Format, level: Level) -> Result<()> {
     // Only main calls this, and only once; a second call would have no effect.
     let _ = LOG.set(Log { file, format, level, held: Mutex::default() });
     outcome
+}
+
+/// The number of the log file's descriptor.
+pub fn descriptor() -> Option<i32> {
+    log().file.as_ref().map(AsRawFd::as_raw_fd)
 }
 
 /// Reports why the call failed: one line in the log, if that is a file, and the plain text on stderr, for people and for

@@ -1,10 +1,11 @@
 //! What the caller is given beside the exit code: pid file, pidfd, console; and what it gives: descriptors.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Errno, Error, Kind, Result};
 use crate::launch::{Terminal, connect, send_fds};
 use crate::sys::exec::set_cloexec;
 
@@ -23,8 +24,12 @@ impl PidFile {
         temporary.push(format!(".{}", std::process::id()));
         let temporary = path.with_file_name(temporary);
         let what = || format!("write pid file {}", path.display());
+        // A new file: in a directory that others may write to, one of that name could be a link of theirs. Or it is what
+        // a call with our pid has left, which was killed just here.
+        let _ = std::fs::remove_file(&temporary);
+        let mut file = std::fs::File::create_new(&temporary).with_context(what)?;
         let written =
-            std::fs::write(&temporary, pid.to_string()).and_then(|()| std::fs::rename(&temporary, path));
+            file.write_all(pid.to_string().as_bytes()).and_then(|()| std::fs::rename(&temporary, path));
         if written.is_err() {
             let _ = std::fs::remove_file(&temporary);
         }
@@ -81,8 +86,8 @@ pub struct Inherited {
 impl Inherited {
     /// Reads `LISTEN_FDS` and looks whether all descriptors are there.
     ///
-    /// To be called before this process opens any descriptor that it keeps: one of its own under an inherited number
-    /// would go to the container.
+    /// To be called before this process opens any descriptor that it keeps but the log file's: one of its own under an
+    /// inherited number would go to the container.
     pub fn take(preserve_fds: u32) -> Result<Inherited> {
         let listen = listen_fds(
             std::env::var("LISTEN_FDS").ok(),
@@ -92,7 +97,10 @@ impl Inherited {
         let count = preserve_fds.saturating_add(listen.as_ref().map_or(0, |(n, _)| *n));
         for fd in 3..3u32.saturating_add(count) {
             let number = i32::try_from(fd).unwrap_or(i32::MAX);
-            set_cloexec(number, true).map_err(|e| {
+            // The caller left this number closed, and the log file, opened since, has taken it.
+            let ours = crate::log::descriptor() == Some(number);
+            let open = if ours { Err(Errno::EBADF) } else { set_cloexec(number, true) };
+            open.map_err(|e| {
                 Error::os(e, format!("preserve file descriptor {fd}: please check that it is open"))
                     .with_kind(Kind::Usage)
             })?;
