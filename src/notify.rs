@@ -4,18 +4,26 @@
 //! would come from a process that the manager does not know. So the container gets a socket of its own, and only READY is
 //! passed on from it, with the pid which the manager shall watch.
 
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::event::{PollFd, PollFlags};
-use rustix::fs::{Mode, OFlags};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::Mode;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
+    SocketFlags, SocketType,
+};
 
 use crate::error::{Context, Error, Kind, Result};
 
 /// The directory below the container's state directory which is shown in the container.
 pub const DIR: &str = "notify";
+
+/// How long a service manager may take to read three messages; systemd's own tools wait as long.
+const BARRIER_SECONDS: i64 = 30;
 
 /// The runtime's end of the container's notify socket.
 #[derive(Debug)]
@@ -40,12 +48,11 @@ impl Relay {
         let socket = datagram()?;
         let path = format!("/proc/self/fd/{}/{DIR}/notify.sock", state.as_raw_fd());
         let address = SocketAddrUnix::new(path).context("address of the notify socket")?;
-        rustix::net::bind(&socket, &address).context("bind the notify socket")?;
-        // Whatever user the container runs as.
-        let dir = rustix::fs::openat(state, DIR, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-            .context("open the notify directory")?;
-        rustix::fs::chmodat(&dir, "notify.sock", Mode::from_raw_mode(0o777), rustix::fs::AtFlags::empty())
-            .context("chmod the notify socket")?;
+        // For whatever user the container runs as. Not by chmod: the directory is shown in the container.
+        let umask = rustix::process::umask(Mode::empty());
+        let bound = rustix::net::bind(&socket, &address);
+        rustix::process::umask(umask);
+        bound.context("bind the notify socket")?;
         Ok(Relay { socket, to: manager(notify_socket)? })
     }
 
@@ -79,10 +86,35 @@ impl Relay {
                 ready => ready.context("wait for the container to be ready")?,
             };
             let (message, ended) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
-            if message && self.forward(pid)? || ended {
+            if message && self.forward(pid)? {
+                return self.barrier();
+            }
+            if ended {
                 return Ok(());
             }
         }
+    }
+
+    /// Waits until the manager has read what was sent (sd_notify_barrier(3)): it asks who the sender is by its pid, and
+    /// would not believe one that has ended.
+    fn barrier(&self) -> Result<()> {
+        let (ours, theirs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+            .context("pipe for the notify barrier")?;
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        let fds = [theirs.as_fd()];
+        ancillary.push(SendAncillaryMessage::ScmRights(&fds));
+        let parts = [IoSlice::new(b"BARRIER=1")];
+        rustix::net::sendmsg_addr(&datagram()?, &self.to, &parts, &mut ancillary, SendFlags::NOSIGNAL)
+            .context("send to NOTIFY_SOCKET")?;
+        drop(theirs);
+        // It closes its end once it has got there.
+        let mut fds = [PollFd::new(&ours, PollFlags::IN)];
+        let limit = Timespec { tv_sec: BARRIER_SECONDS, tv_nsec: 0 };
+        if rustix::event::poll(&mut fds, Some(&limit)).context("wait for the notify barrier")? == 0 {
+            crate::log::warn(&format!("NOTIFY_SOCKET: not read within {BARRIER_SECONDS} s"));
+        }
+        Ok(())
     }
 }
 

@@ -205,6 +205,21 @@ fn activated(b: &Bundle, verb: &str, env: &str) -> Cmd {
 }
 
 #[test]
+fn the_log_file_is_not_taken_for_a_preserved_fd() {
+    // The runtime's own file gets the lowest number that the caller has left free.
+    peer_differs("runc crun", "hands its log to the container", || {
+        let b = Bundle::new().does("fds");
+        b.write();
+        let (log, bundle) = (b.outside().join("log"), b.path());
+        let globals = ["--log", log.to_str().unwrap()];
+        let words = ["run", "--preserve-fds", "1", "--bundle", bundle.to_str().unwrap(), &b.id];
+        b.cmd_with(&globals, words).run().fails().says("file descriptor 3");
+        let given = b.cmd_with(&globals, words).fd(File::open("/dev/zero").unwrap(), 3).run().ok();
+        assert_eq!(given.json()["3"], "/dev/zero", "{given:?}");
+    });
+}
+
+#[test]
 fn socket_activation() {
     let b = Bundle::new().does("env -- fds");
     let cmd = activated(&b, "run", "LISTEN_FDS=2 LISTEN_FDNAMES=one:two");
@@ -275,7 +290,14 @@ fn readiness_is_forwarded_from_a_detached_container() {
         let lines = messages(&socket, &["READY=1", "MAINPID="]);
         assert!(lines.contains(&format!("MAINPID={}", c.pid())), "{lines:?}");
     }
-    // A barrier that was sent along is released.
+    // Who has sent it is looked up by pid, so it has to stay until the manager says that it has done so.
+    let mut start = start;
+    std::thread::sleep(std::time::Duration::from_millis(30));
+    if peer() == Peer::Tare {
+        assert!(!start.ended(), "it has not waited for the manager");
+        // A manager that takes no notice of the descriptor closes it by reading on.
+        messages(&socket, &["BARRIER=1"]);
+    }
     drop(socket);
     start.wait().ok();
     // A path that is good inside the container.
@@ -326,4 +348,57 @@ fn the_pidfd_socket_gets_a_pidfd_of_init() {
         let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).unwrap();
         assert!(info.contains(&format!("Pid:\t{}\n", c.pid())), "{info}");
     });
+}
+
+#[test]
+fn the_notify_directory_is_not_the_containers_to_write_to() {
+    // It is a directory of the host's; runc shows it read-only, too.
+    let all = json!(["CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL"]);
+    let b = Bundle::new().set("/process/capabilities/effective", all);
+    let b = b.does("touch /run/notify/new -- unlink /run/notify/notify.sock -- mount /run/notify -- sleep");
+    let (_socket, path) = notify_socket(&b);
+    let out = b.launch("create").env("NOTIFY_SOCKET", &path).run().ok();
+    let c = Container::created(b, out);
+    let start = c.cmd(["start", &c.id]).env("NOTIFY_SOCKET", &path).spawn();
+    let seen = c.lines(3);
+    drop(start);
+    peer_differs("crun", "is writable", || {
+        assert_eq!((&seen[0], &seen[1]), (&json!(["EROFS"]), &json!("EROFS")), "{seen:?}");
+        let options = seen[2]["options"].to_string();
+        for option in ["ro", "nosuid", "nodev", "noexec"] {
+            assert!(options.contains(&format!("\"{option}\"")), "{options}");
+        }
+    });
+}
+
+#[test]
+fn the_notify_socket_is_for_every_user_of_the_container() {
+    if peer() == Peer::Crun {
+        return note("known difference", "crun: its socket is root's");
+    }
+    let b = Bundle::new().user(1000, 1000).does("notify READY=1 -- stat /run/notify/notify.sock -- sleep");
+    let (socket, path) = notify_socket(&b);
+    let out = b.launch("create").env("NOTIFY_SOCKET", &path).run().ok();
+    let c = Container::created(b, out);
+    let start = c.cmd(["start", &c.id]).env("NOTIFY_SOCKET", &path).spawn();
+    messages(&socket, &["READY=1"]);
+    drop((socket, start));
+    assert_eq!(c.lines(2)[1][0]["mode"], "777");
+}
+
+#[test]
+fn waiting_for_readiness_can_be_given_up() {
+    if !tare_only("runc goes on waiting") {
+        return;
+    }
+    let b = Bundle::new().does("sleep");
+    let (_socket, path) = notify_socket(&b);
+    let run = b.launch("run --detach").env("NOTIFY_SOCKET", &path).spawn();
+    let running = || b.call("state").stdout.contains("\"running\"");
+    assert!(until(TIMEOUT, running));
+    // It has to have come to the waiting.
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    run.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(run.wait().signal, Some(15));
+    assert!(running(), "the container is not concerned");
 }

@@ -119,6 +119,8 @@ pub fn run(global: &Global, options: &RunOptions) -> Result<i32> {
         scaffold.complete = true;
         if let Some(relay) = notify {
             use std::os::fd::AsFd;
+            // The launch is over; this may take for ever, and may be given up.
+            nix::sys::signal::SigSet::empty().thread_set_mask().context("unblock signals")?;
             relay.wait_ready(running.pid, running.pidfd.as_fd())?;
         }
         running.disarm();

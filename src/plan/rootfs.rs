@@ -179,7 +179,8 @@ impl Rootfs {
                 index: None,
                 destination: super::NOTIFY_DIR.into(),
                 action: Action::Bind { source: dir.clone() },
-                options: MountOptions::parse(&["bind"]),
+                // The directory is the runtime's. A socket can be written to on a read-only mount all the same.
+                options: MountOptions::parse(&["bind", "ro", "nosuid", "nodev", "noexec"]),
                 idmap: None,
             });
         }
