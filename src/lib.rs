@@ -20,6 +20,7 @@ pub mod host;
 pub mod launch;
 pub mod lifecycle;
 pub mod log;
+pub mod network;
 pub mod notify;
 pub mod path;
 pub mod plan;

@@ -265,6 +265,13 @@ impl Proc {
         self.root.open_same_mount(Path::new(path), flags)
     }
 
+    /// Opens one of the links of a process, such as `ns/net` or `root`: what it leads to, not the link. Magic links are
+    /// followed nowhere else; this one is the kernel's own, in a directory that was verified.
+    pub fn follow(&self, pid: i32, link: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let dir = self.file(&pid.to_string(), OFlags::PATH | OFlags::DIRECTORY)?;
+        rustix::fs::openat(&dir, link, flags | OFlags::CLOEXEC, Mode::empty()).map_err(crate::sys::errno)
+    }
+
     /// Writes `value` to a file below it in one write.
     pub fn write(&self, path: &str, value: &[u8]) -> Result<(), Errno> {
         let file = self.file(path, OFlags::WRONLY)?;

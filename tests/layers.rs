@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-const ORDER: [&str; 24] = [
+const ORDER: [&str; 25] = [
     "error",
     "sys",
     "path",
@@ -19,6 +19,7 @@ const ORDER: [&str; 24] = [
     "exeseal",
     "gate",
     "hooks",
+    "network",
     "notify",
     "rootfs",
     "security",

@@ -15,6 +15,7 @@ mod lifecycle;
 mod limits;
 mod mounts;
 mod namespaces;
+mod network;
 mod process;
 mod rootfs;
 mod seccomp;

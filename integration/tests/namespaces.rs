@@ -309,3 +309,25 @@ fn exec_joins_all_of_them() {
     let inside = c.answer();
     assert_eq!(c.exec("ns").json(), inside);
 }
+
+#[test]
+fn exec_without_a_mount_namespace_has_the_containers_root() {
+    // The container's process is confined by chroot alone, which setns knows nothing of.
+    peer_differs("runc crun", "leave such a container in the host's root", || {
+        let host = std::env::current_exe().unwrap();
+        let b = Bundle::new().no_ns("mount").without("/linux/maskedPaths").without("/linux/readonlyPaths");
+        let c = b.file("/marker", "inside").does("sleep").start();
+        let out = c.exec(&format!("read /marker -- exists {}", host.display())).ok();
+        assert_eq!((out.json(), out.json_line(1)), (json!("inside"), json!([false])));
+    });
+}
+
+#[test]
+fn exec_where_everything_is_the_hosts() {
+    let b = Bundle::new().without("/hostname").set("/linux/namespaces", json!([])).set("/mounts", json!([]));
+    let b = b.without("/linux/maskedPaths").without("/linux/readonlyPaths").file("/marker", "inside");
+    peer_differs("runc crun", "stays in the host's root", || {
+        let c = b.does("sleep").start();
+        assert_eq!(c.exec("read /marker").ok().json(), "inside");
+    });
+}

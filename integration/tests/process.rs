@@ -319,6 +319,40 @@ fn a_tiny_nofile_limit_does_not_break_the_start() {
 }
 
 #[test]
+fn an_init_that_has_died_of_its_limits_is_told() {
+    if !tare_only("runc fails in create") {
+        return;
+    }
+    // Three descriptors are open, and the connection of `start` would be the fourth.
+    let c = Bundle::new().rlimit("NOFILE", 3, 3).create();
+    c.call("start").fails().says("cannot start a container that has stopped");
+}
+
+#[test]
+fn the_callers_cpu_affinity_is_not_the_containers() {
+    let all = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap();
+    if all.trim() == "0" {
+        return skip("one CPU only");
+    }
+    fn first_cpu_only() -> std::io::Result<()> {
+        let mut set = nix::sched::CpuSet::new();
+        set.set(0)?;
+        Ok(nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set)?)
+    }
+    peer_differs("runc crun", "older than the fix", || {
+        let b = Bundle::new().does("status Cpus_allowed_list -- sleep");
+        // SAFETY: one system call.
+        let out = unsafe { b.launch("create").before_exec(first_cpu_only) }.run().ok();
+        let c = Container::created(b, out);
+        c.call("start").ok();
+        assert_eq!(c.answer()["Cpus_allowed_list"], all.trim());
+        // SAFETY: as above.
+        let exec = unsafe { c.exec_cmd("", "status Cpus_allowed_list").before_exec(first_cpu_only) };
+        assert_eq!(exec.run().ok().json()["Cpus_allowed_list"], all.trim());
+    });
+}
+
+#[test]
 fn a_duplicate_rlimit_is_refused() {
     let b = Bundle::new().rlimit("CORE", 0, 0).rlimit("CORE", 1, 1);
     b.refused().says_any(&["rlimit"]);

@@ -11,7 +11,7 @@ mod has {
     pub const SYSTEMD: bool = true;
     pub const INTEL_RDT: bool = false;
     pub const MEMORY_POLICY: bool = true;
-    pub const NET_DEVICES: bool = false;
+    pub const NET_DEVICES: bool = true;
     pub const CHECKPOINT: bool = false;
 }
 

@@ -12,12 +12,13 @@
 //! writes the time offsets     ◀ NeedTimeOffsets  new ones written
 //!                                                becomes stage 2, or, where the
 //!                                                kernel wants children only in a
-//! reaps stage 1               ◀── InitPid ────── namespace, forks it ────────▶ session, cgroup namespace, hostname, loopback
+//! reaps stage 1               ◀── InitPid ────── namespace, forks it ────────▶ session, cgroup namespace
+//! moves network devices in    ◀── NeedNetDevices ───────────────────────────── loopback, hostname
 //! device program, oom_score_adj,                                               mounts decoupled from the host's
 //!   state with the pid
 //! run: Start ───────────────────────────────────────────────────────────────▶ (looks for it at the end)
-//! opens sources in its mounts ◀── NeedSources ────────────────────────────────
-//! passes the terminal on      ◀── Console ──────────────────────────────────── root, mounts, devices, terminal
+//! opens sources in its mounts ◀── NeedSources ──────────────────────────────── root, mounts, devices
+//! passes the terminal on      ◀── Console ──────────────────────────────────── terminal
 //! prestart, createRuntime     ◀── NeedRuntimeHooks ─────────────────────────── createContainer hooks
 //!                                                                              pivot_root, sysctl, read-only, masked
 //!                                                                              ids, capabilities, labels, cwd, $PATH
@@ -105,6 +106,8 @@ pub enum Joins {
         pidfd: OwnedFd,
         /// `CLONE_NEW*` of those that differ from the runtime's.
         kinds: u64,
+        /// Its root, if its mount namespace is the runtime's own: joining one would have brought its root along.
+        root: Option<OwnedFd>,
     },
 }
 

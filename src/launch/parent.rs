@@ -5,12 +5,14 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sys::signal::SigSet;
+use rustix::fs::OFlags;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitOptions};
 
 use super::protocol::{Channel, ToChild, ToParent};
 use super::{Job, Terminal, Way, sources, stage1};
 use crate::error::{Context, Error, Kind, Result};
+use crate::network::{self, Netlink};
 use crate::path::Proc;
 use crate::plan::libc_flag::{NEWPID, NEWTIME, NEWUSER};
 use crate::plan::namespaces::Rest;
@@ -163,6 +165,14 @@ fn attend(running: &mut Running, job: &mut Job<'_>, steps: Steps) -> Result<()> 
                 let listener = rustix::process::pidfd_getfd(&running.pidfd, number, flags)
                     .context("fetch the listener of the seccomp filter")?;
                 send_listener(job, running.pid, listener.as_fd())?;
+                running.channel.tell_child(&ToChild::Done)?;
+            }
+            Some(ToParent::NeedNetDevices(socket)) => {
+                let namespace = Proc::open()?
+                    .follow(running.pid, "ns/net", OFlags::RDONLY)
+                    .context("open the network namespace of the container")?;
+                let inside = Netlink::new(socket);
+                network::move_devices(&job.plan.net_devices, namespace.as_fd(), &inside)?;
                 running.channel.tell_child(&ToChild::Done)?;
             }
             Some(ToParent::NeedRlimits) => {

@@ -42,6 +42,8 @@ pub enum ToParent {
     /// takes sendmsg, which the filter may deny, or notify to a listener that nobody has yet. This is sent by write,
     /// the one call that a profile may not notify.
     SeccompFd(i32),
+    /// The network namespace is there: move the devices in. With a netlink socket that was opened in it.
+    NeedNetDevices(OwnedFd),
     /// Everything that can fail before the exec has been done.
     Ready,
     /// A limit is above what stage 2 may set.
@@ -102,6 +104,7 @@ impl Channel {
             ToParent::Ready => self.send(10, 0, None, &[]),
             ToParent::NeedRlimits => self.send(12, 0, None, &[]),
             ToParent::NeedCgroup => self.send(13, 0, None, &[]),
+            ToParent::NeedNetDevices(fd) => self.send(14, 0, Some(fd.as_fd()), &[]),
             ToParent::Failed(error) => self.send(11, 0, None, &error.encode()),
         }
     }
@@ -123,6 +126,7 @@ impl Channel {
             10 => ToParent::Ready,
             12 => ToParent::NeedRlimits,
             13 => ToParent::NeedCgroup,
+            14 => ToParent::NeedNetDevices(packet.fd()?),
             11 => ToParent::Failed(Error::decode(&packet.rest)),
             _ => return Err(garbled()),
         }))

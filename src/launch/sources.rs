@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use rustix::process::WaitIdOptions;
 use rustix::thread::ThreadNameSpaceType;
 
@@ -76,12 +76,7 @@ fn open_all(plan: &Rootfs, init: i32, init_pidfd: BorrowedFd<'_>, channel: &Chan
 /// A user namespace with the mappings of `map`; without any, the container's.
 fn user_namespace(map: &IdMap, init: i32) -> Result<OwnedFd> {
     let proc = Proc::open()?;
-    let open = |pid: i32| {
-        // A magic link, which `Proc` refuses to follow; its directory was verified, and the link is the kernel's.
-        let dir = proc.file(&format!("{pid}/ns"), OFlags::RDONLY | OFlags::DIRECTORY)?;
-        rustix::fs::openat(&dir, "user", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(crate::sys::errno)
-    };
+    let open = |pid: i32| proc.follow(pid, "ns/user", OFlags::RDONLY);
     if map.uid_map.is_empty() {
         return open(init).context("open the user namespace of the container");
     }

@@ -50,28 +50,29 @@ fn enter(job: &Job<'_>, steps: Steps, channel: &Channel) -> Result<Role> {
             rest()?;
         }
     }
-    if let Some(process) = job.plan.process.as_ref().filter(|process| !process.cpu_affinity.last.is_empty()) {
-        crate::sys::sched::set_affinity(0, &process.cpu_affinity.last)
-            .context("process.execCPUAffinity.final: set the CPU affinity")?;
-    }
+    set_final_affinity(job)?;
+    // The container's processes may look at us from now on (CVE-2016-9962): those that are there, and those that an exec
+    // brings in while we wait for `start`.
+    hide()?;
     let rest = match &job.joins {
-        Joins::Process { pidfd, kinds } => {
-            // The container's processes may look at us from now on (CVE-2016-9962).
-            hide()?;
-            rustix::thread::move_into_thread_name_spaces(
-                pidfd.as_fd(),
-                ThreadNameSpaceType::from_bits_retain(*kinds as u32),
-            )
-            .context("join the namespaces of the container")?;
+        Joins::Process { pidfd, kinds, root } => {
+            if let Some(root) = root {
+                rustix::process::fchdir(root).context("enter the root of the container")?;
+                rustix::process::chroot(".").context("chroot to the root of the container")?;
+            }
+            if *kinds != 0 {
+                rustix::thread::move_into_thread_name_spaces(
+                    pidfd.as_fd(),
+                    ThreadNameSpaceType::from_bits_retain(*kinds as u32),
+                )
+                .context("join the namespaces of the container")?;
+            }
             if kinds & NEWUSER != 0 {
                 ids::become_root()?;
             }
             steps.rest
         }
         Joins::Files(joins) => {
-            if !joins.is_empty() {
-                hide()?;
-            }
             join_all(joins)?;
             if steps.unshare_user {
                 clone::unshare(NEWUSER).context("make a user namespace")?;
@@ -106,6 +107,17 @@ fn enter(job: &Job<'_>, steps: Steps, channel: &Channel) -> Result<Role> {
                 Ok(Role::Midwife)
             }
         },
+    }
+}
+
+/// The CPUs of an exec that asks for some; else all that the cgroup allows. The caller's own affinity (a unit's
+/// CPUAffinity, say) is no business of the container's, and since Linux 6.2 it would outlive the move into a cpuset.
+fn set_final_affinity(job: &Job<'_>) -> Result<()> {
+    let wanted = job.plan.process.as_ref().map_or(&[][..], |process| &process.cpu_affinity.last);
+    match wanted {
+        [] => crate::sys::sched::reset_affinity().context("reset the CPU affinity"),
+        cpus => crate::sys::sched::set_affinity(0, cpus)
+            .context("process.execCPUAffinity.final: set the CPU affinity"),
     }
 }
 

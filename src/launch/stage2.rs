@@ -12,6 +12,7 @@ use super::tail::{self, Settled, Surroundings};
 use crate::console::Pty;
 use crate::error::{Context, Error, Kind, Result};
 use crate::gate;
+use crate::network::Netlink;
 use crate::path::Proc;
 use crate::plan::libc_flag::NEWCGROUP;
 use crate::rootfs::{self, Prepared, Sources};
@@ -54,6 +55,9 @@ fn build<'a>(
     if plan.namespaces.new & NEWCGROUP != 0 {
         // In the cgroup by now, which becomes the root of what the namespace shows.
         clone::unshare(NEWCGROUP).context("make a cgroup namespace")?;
+    }
+    if !plan.net_devices.is_empty() {
+        ask(channel, &ToParent::NeedNetDevices(Netlink::open()?.into()))?;
     }
     if plan.loopback {
         let family = AddressFamily::INET;

@@ -2,9 +2,10 @@
 //!
 //! Nothing is read from the bundle, and nothing is made up: whatever confines the container's process confines this one.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use oci_spec::runtime::{Capability, Process, Spec};
+use rustix::fs::OFlags;
 
 use super::files::{Inherited, PidFile, send_pidfd, terminal};
 use crate::cgroup::SubCgroups;
@@ -14,10 +15,12 @@ use crate::error::{Context, Errno, Error, Kind, Result};
 use crate::host::Host;
 use crate::launch::{self, Job, Joins, Way};
 use crate::log;
+use crate::path::Proc;
+use crate::plan::libc_flag::NEWNS;
 use crate::plan::namespaces::Namespaces;
 use crate::plan::{self, HookSet, Plan};
 use crate::rootfs::CgroupView;
-use crate::state::{Status, start_time};
+use crate::state::{Container, State, Status, start_time};
 
 /// Runs a process in a container. The exit code.
 pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
@@ -58,6 +61,7 @@ pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
         None => Namespaces::default(),
     };
     let kinds = namespaces.kinds();
+    let root = if kinds & NEWNS == 0 { Some(root_of(&container, state)?) } else { None };
     let planned = plan::Process::for_exec(&process, linux, &plan_options)?;
     let terminal = terminal(planned.terminal, options.detach, options.console_socket.as_deref())?;
     let plan = Plan {
@@ -69,6 +73,7 @@ pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
         domainname: None,
         sysctl: Vec::new(),
         loopback: false,
+        net_devices: Vec::new(),
         hooks: HookSet::default(),
     };
     let program = super::create::compile(linux.and_then(|linux| linux.seccomp().as_ref()))?;
@@ -83,7 +88,11 @@ pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
             seccomp: program.as_ref(),
             cgroup: Way::Open(entry),
             cgroup_view: &CgroupView::None,
-            joins: Joins::Process { pidfd: init.try_clone().context("dup")?, kinds },
+            joins: Joins::Process {
+                pidfd: init.try_clone().context("dup")?,
+                kinds,
+                root: root.as_ref().map(OwnedFd::try_clone).transpose().context("dup")?,
+            },
             gate: None,
             identity: &identity,
             terminal,
@@ -133,6 +142,18 @@ pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
 fn terminal_again(plan: &Plan, options: &ExecOptions) -> Result<launch::Terminal> {
     let wanted = plan.process.as_ref().is_some_and(|process| process.terminal);
     terminal(wanted, options.detach, options.console_socket.as_deref())
+}
+
+/// The root of the container's process.
+fn root_of(container: &Container, state: &State) -> Result<OwnedFd> {
+    let root = Proc::open()?
+        .follow(state.init_process_pid, "root", OFlags::PATH | OFlags::DIRECTORY)
+        .context("open the root of the container")?;
+    match container.pidfd()? {
+        Some(_) => Ok(root),
+        // It has ended, and the pid may have been another's.
+        None => Err(Error::new(Kind::State, "cannot exec in a stopped container")),
+    }
 }
 
 /// The process to run: that of `--process`, or the stored one with the flags, and with the stored one's confinement

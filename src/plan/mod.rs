@@ -59,8 +59,26 @@ pub struct Plan {
     pub sysctl: Vec<(String, String)>,
     /// The network namespace is new, so its loopback interface is down.
     pub loopback: bool,
+    /// Network devices of the host that move into the container, by name.
+    pub net_devices: Vec<NetDevice>,
     /// The hooks, in their order.
     pub hooks: HookSet,
+}
+
+/// A network device that moves into the container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetDevice {
+    /// Its name on the host.
+    pub name: String,
+    /// Its name in the container.
+    pub new_name: String,
+}
+
+impl NetDevice {
+    /// How messages name it.
+    pub fn describe(&self) -> String {
+        format!("linux.netDevices[{:?}]", self.name)
+    }
 }
 
 /// The hooks of config.json by the moment they run at.
@@ -143,6 +161,7 @@ pub fn build(spec: &Spec, options: &Options) -> Result<Plan> {
     Ok(Plan {
         id: options.id.clone(),
         loopback: namespaces.new & libc_flag::NEWNET != 0,
+        net_devices: net_devices(&linux),
         namespaces,
         rootfs,
         process,
@@ -155,12 +174,24 @@ pub fn build(spec: &Spec, options: &Options) -> Result<Plan> {
 
 /// What this build cannot do is refused: a container that goes without what it asked for is worse than none.
 fn refuse_what_is_missing(linux: &oci_spec::runtime::Linux) -> Result<()> {
-    let missing = match (linux.net_devices(), linux.intel_rdt()) {
-        (Some(devices), _) if !devices.is_empty() => "linux.netDevices",
-        (_, Some(_)) => "linux.intelRdt",
-        _ => return Ok(()),
-    };
-    Err(Error::new(Kind::Unsupported, format!("{missing}: not supported by this build")))
+    match linux.intel_rdt() {
+        Some(_) => Err(Error::new(Kind::Unsupported, "linux.intelRdt: not supported by this build")),
+        None => Ok(()),
+    }
+}
+
+fn net_devices(linux: &oci_spec::runtime::Linux) -> Vec<NetDevice> {
+    let mut devices: Vec<NetDevice> = linux
+        .net_devices()
+        .iter()
+        .flatten()
+        .map(|(name, device)| {
+            let new = device.name().as_ref().filter(|new| !new.is_empty()).unwrap_or(name);
+            NetDevice { name: name.clone(), new_name: new.clone() }
+        })
+        .collect();
+    devices.sort_by(|a, b| a.name.cmp(&b.name));
+    devices
 }
 
 /// `CLONE_NEW*`, as the unsigned 64-bit numbers that clone3 takes.

@@ -72,6 +72,15 @@ pub fn prlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<(), Errn
     check(unsafe { libc::syscall(libc::SYS_prlimit64, pid, resource, &raw const limit, old) }).map(drop)
 }
 
+/// sched_setaffinity(2) of the caller to every CPU, which the kernel reduces to what the cpuset allows.
+pub fn reset_affinity() -> Result<(), Errno> {
+    // As many as any kernel can be built for; surplus bits are ignored.
+    let mask = [u64::MAX; 8192 / 64];
+    // SAFETY: the kernel reads the length it is given.
+    check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(&mask), mask.as_ptr()) })
+        .map(drop)
+}
+
 /// sched_setaffinity(2) of a process (0: the caller) to these CPUs.
 pub fn set_affinity(pid: i32, cpus: &[u32]) -> Result<(), Errno> {
     let mut mask = vec![0u64; cpus.iter().max().map_or(0, |&max| max as usize / 64 + 1)];

@@ -120,6 +120,7 @@ impl Judge<'_> {
         }
         let mut all: Vec<_> = devices.iter().collect();
         all.sort_unstable_by_key(|(name, _)| *name);
+        let mut seen: HashMap<&str, &str> = HashMap::new();
         for (name, device) in all {
             let at = member("linux.netDevices", name);
             if !valid_device_name(name) {
@@ -128,6 +129,11 @@ impl Judge<'_> {
             let new = device.name().as_deref().unwrap_or_default();
             if !new.is_empty() && !valid_device_name(new) {
                 self.bad(format!("{at}.name"), format!("invalid network device name {}", quote(new)));
+            }
+            let inside = if new.is_empty() { name } else { new };
+            if let Some(other) = seen.insert(inside, name) {
+                let text = format!("{} is the name of {} in the container", quote(inside), quote(other));
+                self.bad(at, text);
             }
         }
     }
@@ -246,8 +252,8 @@ impl Judge<'_> {
     }
 }
 
-/// As the kernel's `dev_valid_name`.
+/// As the kernel's `dev_valid_name`; and it would replace a `%d` by a number.
 fn valid_device_name(name: &str) -> bool {
-    let odd = |b: u8| b == b'/' || b == b':' || b == 0 || b == 0x0b || b.is_ascii_whitespace();
+    let odd = |b: u8| matches!(b, b'/' | b':' | b'%') || b == 0 || b == 0x0b || b.is_ascii_whitespace();
     !name.is_empty() && name.len() < 16 && name != "." && name != ".." && !name.bytes().any(odd)
 }
