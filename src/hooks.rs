@@ -57,6 +57,7 @@ impl Identity {
             root: &self.rootfs,
             annotations: self.annotations.as_ref(),
         };
+        // A path that is no UTF-8 was refused when the state was first recorded; nothing else in it can fail.
         serde_json::to_vec(&state).unwrap_or_default()
     }
 }

@@ -244,6 +244,11 @@ impl Bundle {
         self.ns("user").set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map)
     }
 
+    /// The mounts of the config.
+    pub fn clone_mounts(&self) -> Vec<Value> {
+        self.spec["mounts"].as_array().cloned().unwrap_or_default()
+    }
+
     /// One more hook that runs the payload: on the host, or in the container for `startContainer`.
     #[must_use]
     pub fn hook(self, kind: &str, verbs: &str) -> Bundle {

@@ -156,6 +156,19 @@ fn in_a_user_namespace_they_are_bound() {
 }
 
 #[test]
+fn a_device_of_the_hosts_that_is_another_one_is_not_bound() {
+    if !tare_only("runc binds whatever has the name") {
+        return;
+    }
+    // The host's /dev/full is 1:7, and the container was promised the zero device.
+    let wrong = json!({"path": "/dev/full", "type": "c", "major": 1, "minor": 5});
+    let out = Bundle::new().userns().push("/linux/devices", wrong).refused();
+    assert!(out.line().contains("/dev/full of the host is not this device"), "{}", out.line());
+    let right = json!({"path": "/dev/full", "type": "c", "major": 1, "minor": 7});
+    Bundle::new().userns().push("/linux/devices", right).does("umask").run().ok();
+}
+
+#[test]
 fn a_dev_of_the_rootfs_is_filled_too() {
     // Without a tmpfs on /dev the nodes go into the rootfs itself.
     let b = Bundle::new();

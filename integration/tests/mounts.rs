@@ -448,3 +448,33 @@ fn an_option_longer_than_fsconfig_takes() {
     }
     assert!(!has(&mount["options"], "nodev"), "{mount}");
 }
+
+#[test]
+fn a_mount_on_the_root_is_the_root() {
+    let none = Bundle::new();
+    let other = none.outside().join("other");
+    fs::create_dir_all(other.join("proc")).unwrap();
+    fs::write(other.join("marker"), "the other").unwrap();
+    // As the first of all mounts, so that the others go into it.
+    let mounts = none.clone_mounts();
+    let mut all =
+        vec![json!({"destination": "/", "type": "bind", "source": other, "options": ["bind", "ro"]})];
+    all.extend(mounts.into_iter().filter(|m| m["destination"] == "/proc"));
+    let b = none.set("/mounts", json!(all)).without("/linux/maskedPaths").without("/linux/readonlyPaths");
+    fs::copy(payload_path(), other.join("payload")).unwrap();
+    for name in ["dev", "sys"] {
+        fs::create_dir(other.join(name)).unwrap();
+    }
+    peer_differs("runc crun", "cannot make devices, or goes under it", || {
+        let b = b.does("read /marker -- touch /new -- ls /proc/self/fd");
+        let out = b.run();
+        // /dev is of the read-only root: nothing can be made in it.
+        out.fails().says("make device /dev/null");
+        let mut b = b.set("/mounts/0/options", json!(["bind"]));
+        let out = b.run().ok();
+        assert_eq!((out.json(), out.json_line(1)), (json!("the other"), json!(["ok"])));
+        b = b.set("/root/readonly", json!(true));
+        assert_eq!(b.run().ok().json_line(1), json!(["EROFS"]));
+        assert!(!b.inside("/new").exists());
+    });
+}

@@ -1,9 +1,11 @@
 //! `start`.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::cli::{Global, StartOptions};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::gate::{self, Knock};
 use crate::notify::Relay;
 use crate::plan::HookSet;
@@ -17,9 +19,7 @@ pub fn start(global: &Global, options: &StartOptions) -> Result<()> {
     let running = || Error::new(Kind::State, "cannot start an already running container");
     match container.status(|| super::is_frozen(&container))? {
         Status::Created => {}
-        Status::Stopped => {
-            return Err(Error::new(Kind::State, "cannot start a container that has stopped"));
-        }
+        Status::Stopped => return Err(stopped()),
         Status::Creating => {
             return Err(Error::new(Kind::State, "cannot start a container that is being created"));
         }
@@ -28,9 +28,7 @@ pub fn start(global: &Global, options: &StartOptions) -> Result<()> {
         }
         Status::Running | Status::Paused => return Err(running()),
     }
-    let Some(pidfd) = container.pidfd()? else {
-        return Err(Error::new(Kind::State, "cannot start a container that has stopped"));
-    };
+    let Some(pidfd) = container.pidfd()? else { return Err(stopped()) };
     let notify = match std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()) {
         Some(to) if Relay::has_dir(container.dir()) => Some(Relay::bind(container.dir(), &to)?),
         _ => None,
@@ -41,7 +39,8 @@ pub fn start(global: &Global, options: &StartOptions) -> Result<()> {
     }
     match gate::start(container.dir()).map_err(|e| e.context("unable to start container process"))? {
         Knock::Started => {}
-        // Between the look and the knock another `start` was faster, or init was killed.
+        // Between the look and the knock init has ended, or another `start` was faster.
+        Knock::NobodyThere if ends_soon(&pidfd)? => return Err(stopped()),
         Knock::NobodyThere => return Err(running()),
     }
     // The gate is for good: nobody listens there any more.
@@ -61,4 +60,15 @@ pub fn start(global: &Global, options: &StartOptions) -> Result<()> {
         Some(relay) => relay.wait_ready(pid, pidfd.as_fd()),
         None => Ok(()),
     }
+}
+
+fn stopped() -> Error {
+    Error::new(Kind::State, "cannot start a container that has stopped")
+}
+
+/// Whether the process has ended. One that is ending closes its sockets a moment before it is dead.
+fn ends_soon(pidfd: &OwnedFd) -> Result<bool> {
+    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+    let limit = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+    rustix::event::poll(&mut fds, Some(&limit)).context("look at the container's process").map(|n| n > 0)
 }

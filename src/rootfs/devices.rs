@@ -52,11 +52,7 @@ pub fn populate(root: &Root, plan: &Rootfs) -> Result<()> {
 }
 
 fn make(dir: BorrowedFd<'_>, name: &OsStr, device: &Device) -> Result<()> {
-    let kind = match device.kind {
-        DeviceKind::Char => FileType::CharacterDevice,
-        DeviceKind::Block => FileType::BlockDevice,
-        DeviceKind::Fifo => FileType::Fifo,
-    };
+    let kind = file_type(device.kind);
     let number = match device.kind {
         DeviceKind::Fifo => 0,
         _ => rustix::fs::makedev(device.major, device.minor),
@@ -94,6 +90,14 @@ fn make(dir: BorrowedFd<'_>, name: &OsStr, device: &Device) -> Result<()> {
     Ok(())
 }
 
+fn file_type(kind: DeviceKind) -> FileType {
+    match kind {
+        DeviceKind::Char => FileType::CharacterDevice,
+        DeviceKind::Block => FileType::BlockDevice,
+        DeviceKind::Fifo => FileType::Fifo,
+    }
+}
+
 /// Shows the host's device, for lack of the right to make one.
 fn bind(root: &Root, device: &Device) -> Result<()> {
     if device.kind == DeviceKind::Fifo {
@@ -103,10 +107,11 @@ fn bind(root: &Root, device: &Device) -> Result<()> {
     let target = root.make_target(&device.path, Target::File)?;
     let tree = fs::copy_of(&device.path)?;
     let stat = rustix::fs::fstat(&tree).context("stat the device of the host")?;
-    if !matches!(FileType::from_raw_mode(stat.st_mode), FileType::CharacterDevice | FileType::BlockDevice) {
+    let number = rustix::fs::makedev(device.major, device.minor);
+    if FileType::from_raw_mode(stat.st_mode) != file_type(device.kind) || stat.st_rdev != number {
         return Err(Error::new(
             Kind::System,
-            format!("{} of the host is not a device", device.path.display()),
+            format!("{} of the host is not this device", device.path.display()),
         ));
     }
     attach(tree.as_fd(), target.as_fd()).context("bind the device of the host")

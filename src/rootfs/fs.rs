@@ -157,10 +157,11 @@ fn bind_sys(mount: &Mount) -> Result<OwnedFd> {
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE,
     )
     .context("bind /sys of the host, since sysfs may not be mounted in this user namespace")?;
-    let attr = MountAttr { set: mount.options.attr_set, ..MountAttr::default() };
-    if !attr.is_empty() {
-        mount_setattr(sys.as_fd(), false, attr).context("set the mount attributes of /sys")?;
-    }
+    // With what is mounted in it, and read-only: among it are the host's cgroups, which may be writable for the very
+    // user who is root here (CVE-2023-25809). What a container may write to is mounted on top.
+    let set = mount.options.attr_set | libc::MOUNT_ATTR_RDONLY;
+    let attr = MountAttr { set, ..MountAttr::default() };
+    mount_setattr(sys.as_fd(), true, attr).context("make /sys of the host read-only")?;
     Ok(sys)
 }
 

@@ -22,7 +22,7 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
 use crate::config::mount_options::MountOptions;
 use crate::console::Pty;
-use crate::error::{Context, Errno, Result};
+use crate::error::{Context, Errno, Error, Kind, Result};
 use crate::path::{self, Proc, Root, Target};
 use crate::plan::rootfs::{Action, Mount, Rootfs};
 use crate::sys::mount::{MountAttr, mount_setattr};
@@ -145,13 +145,18 @@ impl<'a> Prepared<'a> {
                 attach(tree.as_fd(), target.as_fd())
                     .map_err(|e| not_a_directory(e, kind, target.as_fd()))
                     .with_context(|| format!("bind {} to {}", path.display(), mount.destination.display()))?;
-                set_propagation(tree.as_fd(), &mount.options)
+                set_propagation(tree.as_fd(), &mount.options)?;
+                self.mounted(mount, tree);
+                Ok(())
             }
             Action::Fs { kind, source } => {
                 let (target, fresh) = self.fs_target(mount, kind)?;
                 let place = fs::Place { root: &self.root, target: target.as_fd(), fresh };
                 let tree = fs::make(mount, kind, source, self.plan.label.as_deref(), &place)?;
-                let Some(tree) = tree else { return Ok(()) };
+                let Some(tree) = tree else {
+                    // It is in its place, but there is no descriptor of it.
+                    return if mount.destination == Path::new("/") { Err(cannot_be_root()) } else { Ok(()) };
+                };
                 attach(tree.as_fd(), target.as_fd())
                     .with_context(|| format!("attach {kind} to {}", mount.destination.display()))?;
                 finish(tree.as_fd(), &mount.options)?;
@@ -159,9 +164,12 @@ impl<'a> Prepared<'a> {
                     self.proc = Some(Proc::verify(tree)?);
                 } else if kind == "devpts" && mount.destination == Path::new("/dev/pts") {
                     self.devpts = Some(tree);
+                } else {
+                    self.mounted(mount, tree);
                 }
                 Ok(())
             }
+            Action::Cgroup if mount.destination == Path::new("/") => Err(cannot_be_root()),
             Action::Cgroup => {
                 let target = self.target(mount, Target::Dir)?;
                 cgroup::mount(cgroups, mount, target.as_fd())
@@ -173,6 +181,14 @@ impl<'a> Prepared<'a> {
                     .with_context(|| format!("open {} in the rootfs", mount.destination.display()))?;
                 fs::remount(mount, target.as_fd())
             }
+        }
+    }
+
+    /// What is mounted on the root is the root from now on: by the descriptor of the old one, which is below it, it could
+    /// not be seen.
+    fn mounted(&mut self, mount: &Mount, tree: OwnedFd) {
+        if mount.destination == Path::new("/") {
+            self.root = Root::new(tree);
         }
     }
 
@@ -190,8 +206,8 @@ impl<'a> Prepared<'a> {
         if !fresh && !mount.destination.starts_with("/proc") {
             let fs = rustix::fs::fstatfs(&target).context("statfs of the mount target")?;
             if fs.f_type == rustix::fs::PROC_SUPER_MAGIC {
-                return Err(crate::error::Error::new(
-                    crate::error::Kind::Config,
+                return Err(Error::new(
+                    Kind::Config,
                     format!("{} leads into a procfs", mount.destination.display()),
                 ));
             }
@@ -296,6 +312,10 @@ impl Entered<'_> {
     pub fn open(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
         self.root.open(path, flags)
     }
+}
+
+fn cannot_be_root() -> Error {
+    Error::new(Kind::Config, "it cannot be the root")
 }
 
 /// move_mount calls a file on a directory, and the reverse, an invalid argument; mount(2) calls it ENOTDIR, by which Docker
