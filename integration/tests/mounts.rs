@@ -478,3 +478,43 @@ fn a_mount_on_the_root_is_the_root() {
         assert!(!b.inside("/new").exists());
     });
 }
+
+#[test]
+fn symlinks_as_sources_and_targets_where_they_are_not_to_be_followed() {
+    // crun's options; Podman writes the first for a volume that is not to be dereferenced.
+    let made = || {
+        let b = Bundle::new().file("/real", "the real").symlink("/real", "/link");
+        let source = b.outside().join("source");
+        fs::create_dir(&source).unwrap();
+        fs::write(source.join("text"), "of the source").unwrap();
+        std::os::unix::fs::symlink("text", source.join("link")).unwrap();
+        (b, source.join("link"))
+    };
+    peer_differs("runc crun", "have not got them, or are older", || {
+        let (b, link) = made();
+        let b =
+            b.bind(&link, "/made/here", "copy-symlink").bind(link.with_file_name("text"), "/made/text", "");
+        let b = b.does("readlink /made/here -- read /made/here");
+        let out = b.run().ok();
+        assert_eq!((out.json(), out.json_line(1)), (json!("text"), json!("of the source")));
+        // The same link may be there already, from an earlier start, but nothing else.
+        b.run().ok();
+        fs::remove_file(b.inside("/made/here")).unwrap();
+        b.file("/made/here", "").refused().says("/made/here: file exists");
+    });
+    peer_differs("runc crun", "have not got them, or are older", || {
+        let (b, link) = made();
+        let out = b.bind(&link, "/new", "src-nofollow").does("readlink /new -- mount /new").run().ok();
+        assert_eq!(out.json(), json!("text"));
+        assert_eq!(out.json_line(1)["dest"], "/new");
+    });
+    peer_differs("runc crun", "have not got them, or are older", || {
+        let (b, link) = made();
+        let b = b.bind(&link, "/link", "dest-nofollow").does("read /link -- read /real -- mount /link");
+        let out = b.run().ok();
+        assert_eq!((out.json(), out.json_line(1)), (json!("of the source"), json!("the real")));
+        // Not around the check of where it leads.
+        let b = Bundle::new().symlink("/proc/sys", "/l").without("/linux/readonlyPaths");
+        b.bind("/etc", "/l/kernel", "dest-nofollow").refused().says("procfs");
+    });
+}

@@ -331,3 +331,19 @@ fn exec_where_everything_is_the_hosts() {
         assert_eq!(c.exec("read /marker").ok().json(), "inside");
     });
 }
+
+#[test]
+fn the_hosts_sysfs_where_none_of_its_own_may_be_mounted_is_read_only_all_over() {
+    // CVE-2023-25809: the cgroups in it may be writable for whoever is root of the user namespace.
+    peer_differs("runc", "mounts none", || {
+        let b = Bundle::new().userns().no_ns("network").no_ns("cgroup").without("/linux/maskedPaths");
+        let b = b.does("mount /sys -- mount /sys/fs/cgroup -- statfs /sys -- mkdir /sys/fs/cgroup/x");
+        let out = b.run().ok().answers();
+        let ro = |mount: &Value| mount["options"].as_array().is_some_and(|all| all.contains(&json!("ro")));
+        assert!(ro(&out[0]), "{}", out[0]);
+        if out[1] != json!("none") {
+            peer_may_differ("crun", "only the top", || assert!(ro(&out[1]), "{}", out[1]));
+        }
+        assert_ne!(out[3], json!("ok"), "{}", out[3]);
+    });
+}

@@ -513,6 +513,25 @@ fn processes_that_enter_cannot_be_looked_into() {
     assert_eq!(report["found"], json!([]));
 }
 
+#[test]
+fn an_init_that_runs_hooks_inside_cannot_be_looked_into() {
+    // The same before `start`: an exec may be there already, with all that the container's process will have.
+    peer_may_differ("runc crun", "is dumpable by then", || {
+        let c = Bundle::new().hook("startContainer", "wait-file /go").does("sleep").create();
+        let start = c.cmd(["start", &c.id]).spawn();
+        // Init, the exec's own process, and the hook.
+        let hook_runs = || c.exec("exists /proc/2").ok().json() == json!([true]);
+        assert!(until(TIMEOUT, hook_runs));
+        let out = c.exec(
+            "readlink /proc/1/fd/3 -- open r /proc/1/mem -- readlink /proc/1/exe -- readlink /proc/1/cwd",
+        );
+        let answers = out.ok().answers();
+        fs::write(c.inside("/go"), "").unwrap();
+        start.wait().ok();
+        assert_eq!(answers, [json!("EACCES"), json!(["EACCES"]), json!("EACCES"), json!("EACCES")]);
+    });
+}
+
 // Races.
 
 /// The host's program that exchanges two names for ever.

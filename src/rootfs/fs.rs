@@ -47,8 +47,15 @@ pub fn make(
     if options.data.iter().any(|option| option.len() >= FSCONFIG_STRING_MAX) {
         return classic(mount, kind, source, place).map(|()| None);
     }
-    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)
-        .with_context(|| format!("file system {kind:?}: not known to this kernel"))?;
+    let context = match fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC) {
+        // A user namespace that does not own its network namespace may not mount sysfs; the host's, bound, is what it may
+        // see (runc#3672; crun does the same). The kernel refuses here; or below, by an LSM or a sysfs that is covered.
+        Err(rustix::io::Errno::PERM) if kind == "sysfs" => return bind_sys(mount).map(Some),
+        Err(rustix::io::Errno::NODEV) => {
+            return Err(Error::os(Errno::ENODEV, format!("file system {kind:?}: not known to this kernel")));
+        }
+        context => context.with_context(|| format!("open file system {kind:?}"))?,
+    };
     if kind == "tmpfs" && !place.fresh {
         // The mode of what it covers, unless an option below says otherwise: `--tmpfs /run` relies on it, as runc does it.
         let stat = rustix::fs::fstat(place.target).context("stat the mount target")?;
@@ -57,8 +64,6 @@ pub fn make(
     }
     let result = configure(context.as_fd(), mount, kind, source, label);
     if let Err(e) = result {
-        // A user namespace that does not own its network namespace may not mount sysfs; the host's, bound, is
-        // what it may see (runc#3672; crun does the same).
         if kind == "sysfs" && e.errno() == Some(Errno::EPERM) {
             return bind_sys(mount).map(Some);
         }

@@ -133,6 +133,9 @@ impl<'a> Prepared<'a> {
                 };
                 let kind = path::file_type(tree.as_fd())
                     .with_context(|| format!("stat source {}", path.display()))?;
+                if kind == FileType::Symlink && mount.options.copy_symlink {
+                    return self.copy_link(mount, tree.as_fd());
+                }
                 let want = if kind == FileType::Directory { Target::Dir } else { Target::File };
                 let target = self.target(mount, want)?;
                 if mount.destination == Path::new("/proc") {
@@ -192,6 +195,20 @@ impl<'a> Prepared<'a> {
         }
     }
 
+    /// `copy-symlink`: in place of a mount, a link that says the same.
+    fn copy_link(&self, mount: &Mount, source: BorrowedFd<'_>) -> Result<()> {
+        let text = rustix::fs::readlinkat(source, "", Vec::new()).context("read the link")?;
+        let (dir, name) = self.root.make_parent(&mount.destination)?;
+        match rustix::fs::symlinkat(&text, &dir, name) {
+            Err(rustix::io::Errno::EXIST)
+                if rustix::fs::readlinkat(&dir, name, Vec::new()).is_ok_and(|old| old == text) =>
+            {
+                Ok(())
+            }
+            made => made.with_context(|| format!("make link {}", mount.destination.display())),
+        }
+    }
+
     /// The target of a mount, made when it is missing.
     fn target(&self, mount: &Mount, want: Target) -> Result<OwnedFd> {
         self.find_target(mount, want).map(|(target, _)| target)
@@ -199,7 +216,14 @@ impl<'a> Prepared<'a> {
 
     /// The target of a mount, and whether it had to be made.
     fn find_target(&self, mount: &Mount, want: Target) -> Result<(OwnedFd, bool)> {
-        let (target, fresh) = self.root.find_or_make(&mount.destination, want)?;
+        let itself = match mount.options.dest_nofollow {
+            true => self.root.open(&mount.destination, OFlags::PATH | OFlags::NOFOLLOW).ok(),
+            false => None,
+        };
+        let (target, fresh) = match itself {
+            Some(target) => (target, false),
+            None => self.root.find_or_make(&mount.destination, want)?,
+        };
         // By a symlink of the image's a volume could land on a file of procfs and feed us lies from there
         // (CVE-2019-16884). What config.json says openly was judged by its validation.
         // Nothing can be made in one.
