@@ -7,6 +7,7 @@ mod cli;
 mod detach;
 mod devices;
 mod errors;
+mod events;
 mod exec;
 mod foreground;
 mod hooks;

@@ -17,6 +17,7 @@ const MIB: usize = 1 << 20;
 pub fn answer(verb: &str, args: &[&str]) -> Option<Answer> {
     Some(match verb {
         "burn-cpu" => burn_cpu(number(args, 0) as u64),
+        "spend" => spend(number(args, 0) as u64),
         "cpus" => Ok(cpus(number(args, 0) as u64)),
         "hold" => hold(number(args, 0) as usize),
         "hugepages" => huge_pages(number(args, 0) as usize),
@@ -28,12 +29,22 @@ pub fn answer(verb: &str, args: &[&str]) -> Option<Answer> {
     })
 }
 
+fn used() -> Result<Duration, Errno> {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID).map(Duration::from)
+}
+
 /// Wants all of a CPU for so many milliseconds; says how many it got.
 fn burn_cpu(ms: u64) -> Answer {
-    let used = || nix::time::clock_gettime(nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID).map(Duration::from);
     let (before, end) = (used()?, Instant::now() + Duration::from_millis(ms));
     while Instant::now() < end {}
     Ok(json!((used()? - before).as_millis() as u64))
+}
+
+/// Wants all of a CPU until it has got so many milliseconds of it.
+fn spend(ms: u64) -> Answer {
+    let end = used()? + Duration::from_millis(ms);
+    while used()? < end {}
+    Ok(Value::Null)
 }
 
 /// The CPUs that it ran on in so many milliseconds.
