@@ -14,6 +14,7 @@ class Bench:
 
     def __init__(self, runtimes, bundles, watch, programs, most):
         self.runtimes, self.bundles, self.watch, self.programs, self.most = runtimes, bundles, watch, programs, most
+        self.floor_ms = None
         # Those that cannot even run the plain bundle here, and why.
         self.unable = {}
         for runtime in runtimes.values():
@@ -23,6 +24,10 @@ class Bench:
 
     def floor(self):
         return floor_command(self.programs["floor"], self.bundles.plain)
+
+    def look_at_the_machine(self):
+        """Whether it is quiet, rather at once than after minutes; raises Noisy."""
+        self.floor_ms = self.watch.time({WITNESS: [self.floor()]}, WITNESS)[0][WITNESS].row()["median"]
 
     @staticmethod
     def attempt(runtime, bundle):

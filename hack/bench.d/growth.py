@@ -55,6 +55,7 @@ def alive(bench, case):
         finally:
             r.delete(*names)
             reap()
+            bench.watch.settle(bench.floor(), bench.floor_ms)
     return result(case, "run true, and list, by number of containers alive", "ms", rows, notes, SIZES[case][1])
 
 

@@ -24,7 +24,7 @@ class Runtime:
     def run(self, bundle, container, *flags):
         return self("run", *flags, "--bundle", bundle, container)
 
-    def attempt(self, command, timeout=20):
+    def attempt(self, command, timeout=60):
         """Why a command does not work, or None."""
         with tempfile.TemporaryFile("w+") as words:  # a pipe would end with the last process of a detached container
             try:

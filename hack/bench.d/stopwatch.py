@@ -2,6 +2,7 @@
 import json
 import subprocess
 import sys
+import time
 
 # Lies between two steps of a case, in place of the plain one: what the steps before have left must have ended.
 WAIT = ":wait"
@@ -78,7 +79,6 @@ class Stopwatch:
 
     def __init__(self, lap, rounds, warm_up, gap_us, force):
         self.lap, self.rounds, self.warm_up, self.gap_us, self.force = lap, rounds, warm_up, gap_us, force
-        self.noises = []
 
     def once(self, cases, rounds=None, warm_up=None, copies=1):
         """{name: [step, …]} → {name: Samples}; a step is a command, and WAIT may stand before one."""
@@ -93,6 +93,12 @@ class Stopwatch:
         lines = [json.loads(line) for line in done.stdout.splitlines()]
         return {name: Samples([line for line in lines if line["case"] == name]) for name in cases}
 
+    def settle(self, command, usual_ms):
+        """Waits until a command takes about what it usually does: the kernel takes many network namespaces down for seconds."""
+        end = time.monotonic() + 60
+        while time.monotonic() < end and max(self.once({"settle": [command]}, rounds=5, warm_up=0)["settle"].ms) > 3 * usual_ms:
+            pass
+
     def time(self, cases, floor, copies=1):
         """As `once`, with the case called `floor` as the witness: noisy rounds are done again, and then refused."""
         for attempt in range(TRIES):
@@ -103,6 +109,4 @@ class Stopwatch:
             print(f"noisy ({reason}), try {attempt + 1} of {TRIES}", file=sys.stderr)
         if reason and not self.force:
             raise Noisy(reason)
-        if reason:
-            self.noises.append(reason)
         return samples, reason

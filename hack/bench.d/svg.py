@@ -1,10 +1,13 @@
 """Results as SVG: bars with their ratio to tare, and lines on logarithmic scales for what grows."""
 import math
+import re
 from xml.sax.saxutils import escape
 
 from report import number
 
-COLOURS = ["#0b6e4f", "#c84c09", "#3d5a80", "#8f2d56", "#6c757d", "#b08900", "#5e548e", "#2a9d8f"]
+COLOURS = {"tare": "#0b6e4f", "crun": "#c84c09", "runc": "#3d5a80", "youki": "#8f2d56"}
+OTHERS = ["#b08900", "#5e548e", "#2a9d8f", "#7f5539"]
+SHADOW = "#9aa0a6"  # of what is not a runtime
 WIDTH, LABEL, BAR, GAP, HEAD = 720, 190, 22, 8, 44
 PLOT_HEIGHT, MARGIN, LEGEND = 320, 56, 170
 STYLE = ('<style>text{font:13px system-ui,sans-serif;fill:#222}.t{font-size:15px;font-weight:600}.s{font-size:11px;fill:#666}'
@@ -15,11 +18,12 @@ def text(x, y, words, kind="", anchor="start"):
     return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{escape(words)}</text>'
 
 
-def colour(who, names):
-    """The same runtime has the same colour in every plot, the floor that of a shadow."""
-    if who.startswith("floor") or who.startswith("no"):
-        return "#9aa0a6"
-    return COLOURS[names.index(who) % len(COLOURS)]
+def colour(who):
+    """The same for a runtime in every plot, whatever else its row says after the name."""
+    name = re.split("[ ,+]", who)[0]
+    if name in ["floor", "nothing", "no"]:
+        return SHADOW
+    return COLOURS.get(name) or OTHERS[sum(name.encode()) % len(OTHERS)]
 
 
 def picture(width, height, parts):
@@ -30,7 +34,6 @@ def picture(width, height, parts):
 def bars(result):
     """A bar for each row; a thin line from p10 to p90 where it was timed."""
     rows = result["rows"]
-    names = [row["who"] for row in rows if not row["who"].startswith(("floor", "no"))]
     most = max(max(row.get("p90", 0), row["median"]) for row in rows) or 1
     scale = (WIDTH - LABEL - 170) / most
     own = next((row["median"] for row in rows if row["who"] == "tare"), 0)
@@ -39,7 +42,7 @@ def bars(result):
         y = HEAD + i * (BAR + GAP)
         length, end = row["median"] * scale, max(row.get("p90", 0), row["median"]) * scale
         parts.append(text(LABEL - 8, y + 16, row["who"], anchor="end"))
-        parts.append(f'<rect x="{LABEL}" y="{y}" width="{max(length, 1):.1f}" height="{BAR}" fill="{colour(row["who"], names)}"/>')
+        parts.append(f'<rect x="{LABEL}" y="{y}" width="{max(length, 1):.1f}" height="{BAR}" fill="{colour(row["who"])}"/>')
         if "p10" in row:
             parts.append(f'<path d="M{LABEL + row["p10"] * scale:.1f} {y + BAR / 2}H{LABEL + row["p90"] * scale:.1f}" '
                          'stroke="#000" stroke-opacity=".45" stroke-width="2"/>')
@@ -76,17 +79,16 @@ def lines(result):
     for size in sizes:
         parts.append(text(x(size), bottom + 18, str(size), "s", "middle"))
     parts.append(text((MARGIN + right) / 2, bottom + 36, result["of"], "s", "middle"))
-    plain = [name for name in names if not name.startswith("floor")]
-    lowest = float("inf")  # of the labels so far, from the lowest line up, so that none lies on another
-    for name in sorted(names, key=lambda name: min(y(row["median"]) for row in rows if row["who"] == name), reverse=True):
-        points = sorted((x(row["n"]), y(row["median"])) for row in rows if row["who"] == name)
-        path = "L".join(f"{px:.1f} {py:.1f}" for px, py in points)
-        shade = colour(name, plain)
-        parts.append(f'<path d="M{path}" fill="none" stroke="{shade}" stroke-width="2.5"/>')
-        parts += [f'<circle cx="{px:.1f}" cy="{py:.1f}" r="3.5" fill="{shade}"/>' for px, py in points]
-        lowest = min(points[-1][1] + 4, lowest - 16)
-        last = max((row for row in rows if row["who"] == name), key=lambda row: row["n"])
-        parts.append(text(points[-1][0] + 10, lowest, f"{name} {number(last['median'])}"))
+    of = {name: sorted((row["n"], row["median"]) for row in rows if row["who"] == name) for name in names}
+    label = float("inf")  # where the last one is; from the lowest line up, so that none lies on another
+    for name, points in sorted(of.items(), key=lambda line: line[1][-1][1]):
+        path = "L".join(f"{x(n):.1f} {y(value):.1f}" for n, value in points)
+        dashes = ' stroke-dasharray="5 4"' if " " in name else ""
+        parts.append(f'<path d="M{path}" fill="none" stroke="{colour(name)}" stroke-width="2.5"{dashes}/>')
+        parts += [f'<circle cx="{x(n):.1f}" cy="{y(value):.1f}" r="3.5" fill="{colour(name)}"/>' for n, value in points]
+        size, last = points[-1]
+        label = min(y(last) + 4, label - 16)
+        parts.append(text(right + 10, label, f"{name} {number(last)}" + ("" if size == sizes[-1] else f" at {size}")))
     return picture(WIDTH, bottom + 48, parts)
 
 
