@@ -30,7 +30,7 @@ def with_ratios(result):
 def table(result):
     """Lines of text."""
     rows = result["rows"]
-    lines = [f"{result['case']}: {result['title']}, {result['unit']}"]
+    lines = [f"{result['case']}: {result['title']}" + (f", {result['unit']}" if rows else "")]
     if rows:
         keys = [key for key in SHOWN if key in rows[0]] + [key for key in rows[0] if key not in ["who", "n", *SHOWN]]
         against = list(dict.fromkeys(baselines(rows)))

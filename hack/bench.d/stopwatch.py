@@ -2,6 +2,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 import time
 
 # Lies between two steps of a case, in place of the plain one: what the steps before have left must have ended.
@@ -85,12 +86,16 @@ class Stopwatch:
         args = []
         for name, steps in cases.items():
             args += [*(["::"] if args else []), name, *words(steps)]
-        done = subprocess.run(
-            [self.lap, "-r", str(rounds or self.rounds), "-w", str(self.warm_up if warm_up is None else warm_up),
-             "-g", str(self.gap_us), "-p", str(copies), "--", *args], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise Failed(" / ".join(done.stderr.strip().splitlines()[-2:]))
-        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        command = [self.lap, "-r", str(rounds or self.rounds), "-g", str(self.gap_us), "-p", str(copies),
+                   "-w", str(self.warm_up if warm_up is None else warm_up), "--", *args]
+        # Files: a pipe would end with the last process that a failed step has left behind.
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            code = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, check=False).returncode
+            out.seek(0)
+            err.seek(0)
+            if code:
+                raise Failed(" / ".join(err.read().strip().splitlines()[-2:]))
+            lines = [json.loads(line) for line in out]
         return {name: Samples([line for line in lines if line["case"] == name]) for name in cases}
 
     def settle(self, command, usual_ms):
