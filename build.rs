@@ -17,6 +17,8 @@ fn main() {
     println!("cargo:rustc-link-arg-bin=tare=-Wl,--entry=tare_start");
     if target("FEATURE").split(',').any(|feature| feature == "crt-static") && is_known_glibc() {
         println!("cargo:rustc-cfg=own_libc_start");
+        // An older one could not apply them.
+        println!("cargo:rustc-link-arg-bin=tare=-Wl,-z,pack-relative-relocs");
     }
 }
 
