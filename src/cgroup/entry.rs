@@ -174,6 +174,11 @@ impl Manager {
         }
     }
 
+    /// Whether the cgroup is one of a user's own systemd.
+    pub fn is_of_user(&self) -> bool {
+        matches!(self, Manager::Systemd(systemd) if systemd.unit.user)
+    }
+
     /// Has a process put into the cgroup by systemd, where the caller may not.
     ///
     /// # Errors

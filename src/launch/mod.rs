@@ -30,6 +30,9 @@
 //! run: the end of the stream tells that the exec has happened
 //! ```
 //!
+//! A scope of systemd is made around a process, so there the process comes first, and does nothing until it is in its
+//! cgroup ([`Way::Admitted`]); the rest is the same.
+//!
 //! `exec` is the same with every namespace joined and no file system to build. No process of a launch reads
 //! config.json or decides anything: all of them carry out the [`Plan`], which they share by fork.
 //!

@@ -82,11 +82,11 @@ pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
             .context("become a subreaper")?;
     }
-    let launch = |entry: &crate::cgroup::Entry, terminal| {
+    let launch = |way: Way<'_>, terminal| {
         launch::launch(Job {
             plan: &plan,
             seccomp: program.as_ref(),
-            cgroup: Way::Open(entry),
+            cgroup: way,
             cgroup_view: &CgroupView::None,
             joins: Joins::Process {
                 pidfd: init.try_clone().context("dup")?,
@@ -104,13 +104,20 @@ pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
     };
     let failed = |e: Error| e.context("unable to start container process").context("exec failed");
     let entry = manager.entry_in(&options.cgroups)?;
-    let mut running = match launch(&entry, terminal) {
+    let whole = options.cgroups == SubCgroups::default();
+    let mut running = match launch(Way::Open(&entry), terminal) {
         // The payload has made its cgroup an inner one, which may hold no process: go where init went.
-        Err(e) if e.errno() == Some(Errno::EBUSY) && options.cgroups == SubCgroups::default() => {
+        Err(e) if e.errno() == Some(Errno::EBUSY) && whole => {
             let layout = crate::cgroup::Layout::detect(std::path::Path::new(super::CGROUP_ROOT))?;
             let entry = manager.entry_of(&layout, state.init_process_pid)?;
             let again = self::terminal_again(&plan, options)?;
-            launch(&entry, again).map_err(failed)?
+            launch(Way::Open(&entry), again).map_err(failed)?
+        }
+        // From a login session, which is not the user's to take processes out of.
+        Err(e) if e.errno() == Some(Errno::EACCES) && whole && manager.is_of_user() => {
+            let again = self::terminal_again(&plan, options)?;
+            let admit = |pid| manager.attach(pid);
+            launch(Way::Admitted { admit: &admit, rest: &|| Ok(()) }, again).map_err(failed)?
         }
         launched => launched.map_err(failed)?,
     };

@@ -53,7 +53,15 @@ impl Group {
             maker = Some(connected);
         }
         let layout = match global.cgroup_manager {
-            CgroupManager::Disabled => None,
+            CgroupManager::Disabled => {
+                if has_limits(&plan) {
+                    // As with crun, where Podman asks for it so.
+                    log::warn(
+                        "linux.resources: no limit is in force without a cgroup (--cgroup-manager disabled)",
+                    );
+                }
+                None
+            }
             CgroupManager::Cgroupfs | CgroupManager::Systemd => Some(Layout::detect(Path::new(CGROUP_ROOT))?),
         };
         Ok(Group {
@@ -137,8 +145,7 @@ impl Group {
         if !denied || self.placed || !rootless(self.rootless) {
             return Err(error);
         }
-        let limits = |writes: &Result<Vec<_>>| writes.as_ref().map_or(true, |writes| !writes.is_empty());
-        if limits(&self.plan.v2) || limits(&self.plan.v1) {
+        if has_limits(&self.plan) {
             return Err(error.context("linux.resources: limits need a cgroup"));
         }
         log::debug(|| format!("the container has no cgroup: {error}"));
@@ -189,6 +196,11 @@ impl Group {
             },
         }
     }
+}
+
+fn has_limits(plan: &CgroupPlan) -> bool {
+    let limits = |writes: &Result<Vec<_>>| writes.as_ref().map_or(true, |writes| !writes.is_empty());
+    limits(&plan.v2) || limits(&plan.v1)
 }
 
 /// Whether the caller is to be taken for an unprivileged user: `--rootless`, or what it looks like.

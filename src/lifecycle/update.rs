@@ -19,7 +19,15 @@ pub fn update(container: &mut Container, change: &LinuxResources) -> Result<()> 
             config.spec.linux().as_ref().and_then(|linux| linux.resources().clone()).unwrap_or_default()
         }
     };
-    let plan = build(None, &state.id, Some(&complete(&holds, change)), &[])?;
+    let mut plan = build(None, &state.id, Some(&complete(&holds, change)), &[])?;
+    if state.systemd_cgroup {
+        // On v1 systemd forgets what it cannot say of them with every change.
+        let config = super::stored_config(state)?;
+        let linux = config.spec.linux().as_ref();
+        let nodes = linux.and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
+        plan.devices =
+            build(None, &state.id, linux.and_then(|linux| linux.resources().as_ref()), nodes)?.devices;
+    }
     super::manager(state)?.apply(&plan)?;
     let now = hold(&holds, change);
     if now != hold(&holds, &LinuxResources::default()) {
