@@ -4,6 +4,7 @@
 
 mod cgroups;
 mod cli;
+mod cycles;
 mod detach;
 mod devices;
 mod errors;
