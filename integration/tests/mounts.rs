@@ -1,6 +1,7 @@
 //! Mounts: every option of the specification's tables, propagation, kinds of file systems, targets.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use nix::mount::{MsFlags, mount};
@@ -324,6 +325,22 @@ fn tmpcopyup() {
         assert_eq!((&out[4][0]["uid"], &out[4][0]["gid"]), (&json!(7), &json!(8)));
         assert_eq!(out[5], json!(["ok"]));
         assert!(!b.inside("/data/new").exists(), "the original is as it was");
+    });
+}
+
+#[test]
+fn the_mode_of_a_tmpfs_with_tmpcopyup() {
+    let mode = |mount: &str, options: &str| {
+        let b = Bundle::new().file("/data/one", "text");
+        fs::set_permissions(b.inside("/data"), fs::Permissions::from_mode(0o710)).unwrap();
+        let b = b.mount("tmpfs", "tmpfs", mount, options).does(&format!("stat {mount}"));
+        b.run().json()["mode"].clone()
+    };
+    peer_differs("runc", "1.1.5 wants to write to the host's /tmp", || {
+        assert_eq!(mode("/data", "tmpcopyup"), "710", "that of what it covers");
+        assert_eq!(mode("/data", "tmpcopyup,mode=0702"), "702", "unless an option says otherwise");
+        // `podman run --read-only --user 1000 --tmpfs /t` relies on it.
+        assert_eq!(mode("/missing", "tmpcopyup"), "1777", "the kernel's, where there was nothing");
     });
 }
 

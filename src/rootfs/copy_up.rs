@@ -17,8 +17,10 @@ const DEPTH: u32 = 256;
 pub fn copy(root: &Root, path: &Path, to: BorrowedFd<'_>) -> Result<()> {
     let from = root.open(path, OFlags::RDONLY | OFlags::DIRECTORY).context("open")?;
     copy_dir(from.as_fd(), to, DEPTH)?;
+    // Its mode it has already, from there or from an option of the mount.
     let stat = rustix::fs::fstat(&from).context("stat")?;
-    own(to, c".", &stat)
+    let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+    rustix::fs::chownat(to, c".", Some(uid), Some(gid), AtFlags::empty()).context("chown")
 }
 
 fn copy_dir(from: BorrowedFd<'_>, to: BorrowedFd<'_>, depth: u32) -> Result<()> {

@@ -70,7 +70,8 @@ pub fn make(
         return Err(e);
     }
     let mut attr = options.attr_set;
-    let copy_up = kind == "tmpfs" && options.copy_up;
+    // A directory that was just made for it has nothing to copy, and not the mode that a tmpfs is to have.
+    let copy_up = kind == "tmpfs" && options.copy_up && !place.fresh;
     if copy_up {
         attr &= !libc::MOUNT_ATTR_RDONLY;
     }
