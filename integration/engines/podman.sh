@@ -7,9 +7,13 @@ default_ulimits = ["nofile=1024:20000", "nproc=4096:4096"]
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
+infra_image = "localhost/box"
+infra_command = "/bin/sleep 1000000"
 runtime = "$name-under-test"
 runtime_supports_json = ["$name-under-test"]
 runtime_supports_nocgroup = ["tare-under-test"]
+[network]
+network_backend = "netavark"
 [engine.runtimes]
 $name-under-test = ["$runtime"]
 TOML
@@ -21,28 +25,75 @@ runroot = "$work/runroot"
 TOML
 export CONTAINERS_CONF=$work/conf/containers.conf CONTAINERS_STORAGE_CONF=$work/conf/storage.conf
 run='podman run --rm --net none'
+terminal() { "$here/terminal.py" "$@"; }
+# is PATTERN FORMAT CONTAINER: what inspect shows; for `soon`.
+is() { podman inspect -f "$2" "$3" | grep -xE -- "$1"; }
+export here run runtime
+export -f terminal is
+wait_for_size='trap "echo told" WINCH; echo it is up; until [ "$(stty size 2>/dev/null)" = "44 99" ]; do sleep 0.1; done; stty size; exit 4'
 
 t 'the runtime is the default one' 0 "$runtime" podman info
-t import 0 sha256 bash -c "tar -C $work/image -c . | podman import - box"
+t load 0 'box:latest' bash -c "podman load -qi $images/box.tar && podman load -qi $images/debian.tar && podman tag box:latest localhost/box debian:node localhost/debian"
 t run 0 '^hello' $run box echo hello
 t 'exit code' 7 '' $run box sh -c 'exit 7'
 t 'a command that is missing' 127 'executable file not found' $run box nosuch
 t 'a command that is no program' 126 'permission denied' $run box /etc/passwd
+t 'a path that is missing' 127 'no such file or directory' $run box /no/such
+t 'a command that is a directory' 126 'is a directory|permission denied' $run box /etc
+t 'exit code of a signal' 137 '' $run box sh -c 'kill -9 $$; sleep 1000 & kill -9 $!; wait $!'
+t 'an option that cannot be' 125 'Error' $run --memory nonsense box true
 t stdin 0 '^through' bash -c "echo through | $run -i box cat"
 t 'a terminal of the right size' 0 '33 77' tty $run -it box sh -c 'sleep 0.5; stty size'
+t 'a terminal that changes its size' 4 '44 99' terminal 33x77 'wait:it is up' size:44x99 -- $run -it box sh -c "$wait_for_size"
+t 'a signal from the terminal' 9 '' terminal 33x77 'wait:it is up' 'type:\x03' -- $run -it box sh -c 'trap "exit 9" INT; echo it is up; while :; do sleep 0.1; done'
+same_ours=$runtime same_peer=$(command -v runc)
+export same_ours same_peer
+same 'the inside' podman --runtime RUNTIME run --rm --net none box inside
+same 'the inside, at a terminal' "$here/terminal.py" 33x77 -- podman --runtime RUNTIME run --rm --net none -it box inside
+[ -n "$no_caps" ] || same 'the inside, privileged' podman --runtime RUNTIME run --rm --net none --privileged box inside
+same 'the inside, limited' podman --runtime RUNTIME run --rm --net none -m 64m --cpus 0.5 --pids-limit 50 --cpuset-cpus 0 --ulimit nofile=100:200 \
+    --shm-size 1m --device /dev/loop-control --sysctl net.ipv4.ip_forward=0 box inside
+same 'the inside, of a user' podman --runtime RUNTIME run --rm --net none --user user --cap-add NET_ADMIN --cap-drop CHOWN --group-add 77 -w /tmp -e A=b \
+    --security-opt no-new-privileges --read-only --tmpfs /t:size=1m -v vol:/v -v "$work/files:/b:ro" --init box inside
+same 'the inside, of a user namespace' podman --runtime RUNTIME run --rm --net none --uidmap 0:100000:65536 box inside
+same "the inside, with the host's namespaces" podman --runtime RUNTIME run --rm --net host --pid host --ipc host --uts host box inside
 t user 0 'uid=1000\(user\)' $run --user user box id
 t hostname 0 '^other' $run -h other box hostname
 t 'read-only root' 1 'Read-only file system' $run --read-only box touch /x
 t 'a tmpfs' 0 'size=1024k' $run --tmpfs /t:size=1m box mount
-t 'a bind mount' 0 'busybox' $run -v "$work/image/bin:/b:ro" box ls /b
+t 'a bind mount' 0 'file' $run -v "$work/files:/b:ro" box ls /b
 t 'capabilities dropped' 0 'CapEff:.0000000000000000' $run --cap-drop ALL box grep CapEff /proc/self/status
-t privileged 0 'CapEff:.00000[0-9a-f]+ffff' $run --privileged box grep CapEff /proc/self/status
+t 'a volume' 0 'kept' bash -c "$run -v vol:/v box sh -c 'echo kept >/v/f' && $run -v vol:/v:ro box sh -c 'cat /v/f; ! touch /v/g'"
+t 'a capability added' 0 'CapEff:.0000000000001000' $run --cap-drop ALL --cap-add NET_ADMIN box grep CapEff /proc/self/status
+t 'a seccomp profile' 1 'permission denied' $run --cap-add SYS_ADMIN --security-opt seccomp="$here/no-mount.json" box mount -t tmpfs none /tmp
+t 'no seccomp' 0 'Seccomp:.0' $run --security-opt seccomp=unconfined box grep Seccomp: /proc/self/status
+t 'masked paths' 0 '^0 0' $run box sh -c 'echo $(wc -c </proc/keys) $(ls /sys/firmware | wc -l)'
+t 'paths not masked' 0 '^[1-9]' $run --security-opt unmask=ALL box sh -c 'wc -c </proc/keys'
+t 'a device that is denied' 1 'not permitted' $run box sh -c 'mknod /n b 8 0; head -c 1 /n'
+t sysctl 0 '^0' $run --sysctl net.ipv4.ip_forward=0 box cat /proc/sys/net/ipv4/ip_forward
+t 'a limit of processes' 2 "can't fork" $run --pids-limit 5 box sh -c 'for i in 1 2 3 4 5 6 7; do sleep 5 & done; wait'
+t 'a parent of the cgroup' 0 'pids:/it-engines/inner/' $run --cgroupns host --cgroup-parent /it-engines/inner box cat /proc/self/cgroup
+t 'cgroups split' 0 'payload|container|/' $run --cgroups=split box true
+only=$no_caps t privileged 0 'CapEff:.00000[0-9a-f]+ffff' $run --privileged box grep CapEff /proc/self/status
 t 'no new privileges' 0 'NoNewPrivs:.1' $run --security-opt no-new-privileges box grep NoNewPrivs /proc/self/status
 t 'the default seccomp profile' 0 'Seccomp:.2' $run box grep Seccomp: /proc/self/status
 t 'a device' 0 '1, +8' $run --device /dev/random:/dev/other box ls -l /dev/other
 t ulimit 0 '^100' $run --ulimit nofile=100:100 --ulimit nproc=4096:4096 box sh -c 'ulimit -n'
 t 'an init' 0 'podman-init' $run --init box ps
 t 'out of memory' 137 '' $run -m 20m box tail /dev/zero
+t 'it is told' 0 '^true' bash -c "podman run -d --name oom1 --net none -m 20m box tail /dev/zero >/dev/null; podman wait oom1; podman inspect -f '{{.State.OOMKilled}}' oom1 | grep true; podman rm oom1" 
+t 'layers are shared' 0 'A /made.*shared' bash -c "podman run -d --net none --name d1 debian:node sleep 1000 >/dev/null; podman run -d --net none --name d2 debian:node sleep 1000 >/dev/null
+    lower() { podman inspect -f '{{.GraphDriver.Data.LowerDir}}' \$1; }; upper() { podman inspect -f '{{.GraphDriver.Data.UpperDir}}' \$1; }
+    [ \$(lower d1) = \$(lower d2) ] && [ \$(lower d1 | tr : '\\n' | wc -l) = 2 ] && [ \$(upper d1) != \$(upper d2) ] || exit
+    podman exec d1 sh -c 'echo one >/made; rm /usr/bin/node'
+    [ -e \$(upper d1)/made ] && [ ! -e \$(upper d2)/made ] && [ -c \$(upper d1)/usr/bin/node ] && podman exec d2 node --version && podman diff d1 && echo shared"
+podman rm -f -t 0 d1 d2 >/dev/null
+t 'the network of a bridge' 0 'inet 10.88' podman run --rm box ip addr
+t 'two containers talk' 0 '0% packet loss' bash -c "podman run -d --name peer box sleep 1000 >/dev/null; podman run --rm box ping -c 1 \$(podman inspect -f '{{.NetworkSettings.IPAddress}}' peer)"
+t 'a published port' 0 '^served' bash -c "podman run -d --name web -p 127.0.0.1:8080:80 box sh -c 'echo served >/tmp/index; httpd -f -p 80 -h /tmp' >/dev/null
+    soon curl -sf http://127.0.0.1:8080/index; podman rm -f -t 0 web >/dev/null"
+t 'namespaces of another' 0 'inet 10.88.*sleep 1000' podman run --rm --net container:peer --pid container:peer --ipc container:peer --uts container:peer box sh -c 'ip addr; ps'
+t 'remove by force' 0 '' podman rm -f -t 0 peer
 t 'namespaces of the host' 0 'lo:' podman run --rm --net host --pid host --ipc host --uts host box ip addr
 t 'user namespace' 0 '0 +100000 +65536' $run --uidmap 0:100000:65536 box cat /proc/self/uid_map
 t 'descriptors kept' 0 '^kept' bash -c "exec 3<<<kept; $run --preserve-fds 1 box cat /proc/self/fd/3"
@@ -54,10 +105,14 @@ t 'exec as a user' 0 'uid=1000' podman exec -u user c id
 t 'exec: exit code' 9 '' podman exec c sh -c 'exit 9'
 t 'exec: a command that is missing' 127 'executable file not found' podman exec c nosuch
 t 'exec with a terminal' 0 '33 77' tty podman exec -it c sh -c 'sleep 0.5; stty size'
+t 'exec: a terminal that changes its size' 4 '44 99' terminal 33x77 'wait:it is up' size:44x99 -- podman exec -it c sh -c "$wait_for_size"
+t 'exec, detached' 0 'made' bash -c "podman exec -d c sh -c 'echo made >/tmp/d'; soon podman exec c cat /tmp/d"
+t 'exec keeps the filter' 0 'Seccomp:.2' podman exec c grep Seccomp: /proc/self/status
 t top 0 'sh -c' podman top c
 t stats 0 'c +[0-9.]+%' podman stats --no-stream c
 t pause 0 c podman pause c
 t unpause 0 c podman unpause c
+t 'commit' 0 'root' bash -c "podman commit -q c copy >/dev/null && $run copy head -n 1 /etc/passwd"
 t update 0 '' podman update --memory 100m --cpus 0.7 c
 t 'it is felt' 0 '^104857600 70000' podman exec c sh -c 'cd /sys/fs/cgroup; echo $(cat memory/memory.limit_in_bytes cpu/cpu.cfs_quota_us)'
 t 'copy to and from' 0 '^root' bash -c "podman cp /etc/passwd c:/tmp/p && podman cp c:/tmp/p - | tar -xO"
@@ -65,10 +120,47 @@ t stop 0 c podman stop -t 10 c
 t 'it ended by its own' 0 '^exited 3' podman inspect -f '{{.State.Status}} {{.State.ExitCode}}' c
 t restart 0 '' podman restart -t 1 c
 t 'kill and remove' 0 '' bash -c 'podman kill c && podman rm -f c'
+t 'a health check' 0 'healthy' bash -c "podman run -d --net none --name well --health-cmd 'test -e /tmp/well' --health-interval disable box sh -c 'touch /tmp/well; sleep 1000' >/dev/null; soon podman healthcheck run well && podman inspect -f '{{.State.Health.Status}}' well; podman exec well rm /tmp/well; podman healthcheck run well; [ \$? = 1 ]; podman rm -f -t 0 well"
+t 'a policy restarts it' 0 '[1-9]' bash -c "podman run -d --net none --name again --restart on-failure:3 box false >/dev/null; soon is '[1-9]' '{{.RestartCount}}' again; podman rm -f -t 0 again >/dev/null"
+t attach 0 'answer y' bash -c "podman run -d -i --net none --name talk box sh -c 'read x; echo answer \$x' >/dev/null; echo y | podman attach talk; podman wait talk; podman logs talk; podman rm talk"
+t 'attach to a terminal, and leave it' 0 '/ #' terminal 33x77 'wait:/ #' 'type:\x10\x11' -- podman run -it --net none --name shell box
+t 'attach again' 6 'here 33 77' terminal 33x77 sleep:0.5 'type:echo here $(stty size)\n' 'wait:here 33' 'type:exit 6\n' -- podman attach shell
+podman rm shell >/dev/null
+t 'a unit for systemd' 0 'ExecStart=/usr/bin/podman start c2' bash -c "podman create --net none --name c2 box sleep 1000 >/dev/null; podman generate systemd --name c2; podman rm c2"
+t 'the service' 0 '"Id".*"StatusCode": ?7' bash -c "podman system service --time 0 unix://$work/api.sock & until [ -S $work/api.sock ]; do sleep 0.1; done
+    api() { curl -sf --unix-socket $work/api.sock -X \$1 -H 'content-type: application/json' http://d/v4.0.0/libpod/\$2 \${3:+-d \"\$3\"}; }
+    api POST containers/create '{\"image\": \"localhost/box\", \"name\": \"remote\", \"command\": [\"sh\", \"-c\", \"sleep 1; exit 7\"], \"netns\": {\"nsmode\": \"none\"}}'
+    api POST containers/remote/start; curl -sf --unix-socket $work/api.sock -X POST http://d/v4.0.0/containers/remote/wait; kill %1"
+podman rm -f -t 0 remote >/dev/null
+cat >kube.yaml <<'YAML'
+apiVersion: v1
+kind: Pod
+metadata: {name: kube}
+spec:
+  hostNetwork: true
+  containers:
+    - name: first
+      image: localhost/box
+      command: [sh, -c, "echo first >/shared/f; sleep 1000"]
+      resources: {limits: {memory: 64Mi}}
+      securityContext: {runAsUser: 1000, readOnlyRootFilesystem: true}
+      volumeMounts: [{name: shared, mountPath: /shared}]
+    - name: second
+      image: localhost/box
+      command: [sleep, "1000"]
+      volumeMounts: [{name: shared, mountPath: /shared}]
+  volumes: [{name: shared, hostPath: {path: SHARED, type: Directory}}]
+YAML
+mkdir -m 0777 shared
+sed -i "s|SHARED|$work/shared|" kube.yaml
+t 'play kube' 0 'kube-first' bash -c "podman play kube kube.yaml && podman ps"
+t 'play kube: a volume of both' 0 '^first' soon podman exec kube-second cat /shared/f
+t 'play kube: its user, its limit' 0 'uid=1000.*67108864' podman exec kube-first sh -c 'id; cat /sys/fs/cgroup/memory/memory.limit_in_bytes'
+t 'play kube, down' 0 '' podman play kube --down kube.yaml
 t 'a pod' 0 '' podman pod create --name p --network none --infra-image box --infra-command 'sleep 1000'
 t 'one of its containers' 0 '' podman run -d --pod p --name one box sleep 1000
 t 'namespaces of another' 0 '^same' bash -c 'ns="readlink /proc/self/ns/net"
     [ "$(podman exec one $ns)" = "$(podman run --rm --pod p box $ns)" ] && echo same'
 t 'the pod is removed' 0 '' podman pod rm -f -t 0 p
-[ "$name" != tare ] || t 'no cgroup' 0 'pids:/\s' $run --cgroups=disabled box cat /proc/self/cgroup
+only='runc always makes a cgroup' t 'no cgroup' 0 'pids:/\s' $run --cgroups=disabled box cat /proc/self/cgroup
 t 'nothing is left' 0 '^0' bash -c 'podman ps -aq | wc -l'
