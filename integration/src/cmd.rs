@@ -246,10 +246,11 @@ impl Running {
                 break status;
             }
             if Instant::now() > end {
+                let at = crate::host::tree(self.pid());
                 let _ = self.child.kill();
                 let _ = self.child.wait();
                 self.done = true;
-                panic!("hangs: {}\n{}{}", self.text, self.stdout(), text_of(&self.stderr));
+                panic!("hangs: {}\n{}{}\n{at}", self.text, self.stdout(), text_of(&self.stderr));
             }
             turns += 1;
             if turns % 16 == 0 {

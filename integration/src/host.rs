@@ -62,8 +62,8 @@ pub(crate) fn prepare_process() {
     ONCE.call_once(|| {
         let read_only = |path: &Path| statvfs(path).is_ok_and(|s| s.flags().contains(FsFlags::ST_RDONLY));
         let sheltered = read_only(Path::new("/")) && !read_only(&std::env::temp_dir());
-        // Our parent is the sandbox's shell, PID 1 of a namespace of its own.
-        let alone = nix::unistd::getppid().as_raw() == 1;
+        // Our parent is the sandbox's shell, PID 1 of a namespace of its own; or this is the machine of hack/vm.
+        let alone = nix::unistd::getppid().as_raw() == 1 || Path::new("/vm/command").exists();
         assert!(sheltered && alone, "not in the sandbox of integration/run: nothing is run");
         // SAFETY: two system calls that touch no memory.
         unsafe {
@@ -272,7 +272,7 @@ pub struct Traces {
     pub mounts: BTreeSet<String>,
     /// Cgroup directories of this test process' containers.
     pub cgroups: BTreeSet<PathBuf>,
-    /// Every process of the sandbox, zombies too.
+    /// Every process below this one, zombies too: we are the reaper of what the runtime leaves behind.
     pub processes: BTreeSet<String>,
 }
 
@@ -281,18 +281,50 @@ impl Traces {
     pub fn now() -> Traces {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let mounts = mounts.lines().map(|l| l.splitn(3, ' ').last().unwrap_or("").to_owned()).collect();
-        let mut processes = BTreeSet::new();
-        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.bytes().all(|b| b.is_ascii_digit()) {
-                let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-                processes.insert(stat.split(' ').take(3).collect::<Vec<_>>().join(" ").replace(") R", ") S"));
-            }
-        }
         Traces {
             mounts,
             cgroups: cgroups_with(crate::bundle::PREFIX.as_str()).into_iter().collect(),
-            processes,
+            processes: descendants(std::process::id() as i32),
+        }
+    }
+}
+
+/// Where a process and those below it are in the kernel, one a line: for the message about one that hangs.
+pub(crate) fn tree(pid: i32) -> String {
+    let of = |pid: &str, name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    let line = |text: String| {
+        let pid = text.split(' ').next().unwrap_or_default();
+        format!("{text}: {} {}", of(pid, "syscall").trim(), of(pid, "stack").replace('\n', " "))
+    };
+    let all = std::iter::once(format!("{pid} runtime")).chain(descendants(pid));
+    all.map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Pid, name and state of every process below this one.
+fn descendants(pid: i32) -> BTreeSet<String> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let stats = entries.filter_map(|e| fs::read_to_string(e.path().join("stat")).ok());
+    // PID (NAME) STATE PPID …; a name may hold anything.
+    let all: Vec<(i32, i32, String)> = stats
+        .filter_map(|stat| {
+            let (head, tail) = stat.rsplit_once(") ")?;
+            let mut fields = tail.split(' ');
+            let state = fields.next()?.replace('R', "S");
+            let pid = head.split(' ').next()?.parse().ok()?;
+            Some((pid, fields.next()?.parse().ok()?, format!("{head}) {state}")))
+        })
+        .collect();
+    let mut family = BTreeSet::from([pid]);
+    let mut found = BTreeSet::new();
+    loop {
+        let children = all.iter().filter(|(pid, parent, _)| family.contains(parent) && !family.contains(pid));
+        let children: Vec<_> = children.collect();
+        if children.is_empty() {
+            return found;
+        }
+        for (pid, _, text) in children {
+            family.insert(*pid);
+            found.insert(text.clone());
         }
     }
 }
