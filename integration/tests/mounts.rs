@@ -334,7 +334,7 @@ fn the_mode_of_a_tmpfs_with_tmpcopyup() {
         let b = Bundle::new().file("/data/one", "text");
         fs::set_permissions(b.inside("/data"), fs::Permissions::from_mode(0o710)).unwrap();
         let b = b.mount("tmpfs", "tmpfs", mount, options).does(&format!("stat {mount}"));
-        b.run().json()["mode"].clone()
+        b.run().json()[0]["mode"].clone()
     };
     peer_differs("runc", "1.1.5 wants to write to the host's /tmp", || {
         assert_eq!(mode("/data", "tmpcopyup"), "710", "that of what it covers");
