@@ -24,6 +24,24 @@ fn inside() -> &'static str {
     if is_v2() { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/freezer" }
 }
 
+#[test]
+fn what_only_v1_has_of_memory_is_written() {
+    if is_v2() || !has_controller("memory") {
+        return skip("no memory controller of cgroup v1");
+    }
+    // A kernel since 5.16 takes no kernel limit, and whoever sets one is not to know.
+    let memory = json!({"limit": 64 << 20, "reservation": 32 << 20, "kernel": 48 << 20, "kernelTCP": 16 << 20, "swappiness": 7, "disableOOMKiller": true});
+    let c = Bundle::new().set("/linux/resources/memory", memory).does("sleep").start();
+    let read = |name: &str| fs::read_to_string(dir(&c, "memory").join(name)).unwrap();
+    assert_eq!(read("memory.limit_in_bytes").trim(), (64 << 20).to_string());
+    assert_eq!(read("memory.soft_limit_in_bytes").trim(), (32 << 20).to_string());
+    peer_differs("runc", "does not set it", || {
+        assert_eq!(read("memory.kmem.tcp.limit_in_bytes").trim(), (16 << 20).to_string());
+    });
+    assert_eq!(read("memory.swappiness").trim(), "7");
+    assert!(read("memory.oom_control").contains("oom_kill_disable 1"));
+}
+
 // Devices.
 
 #[test]
@@ -61,6 +79,25 @@ fn the_later_device_rule_counts() {
         .push("/linux/resources/devices", device(true, "c", 10, 229, "rwm"));
     let out = b.does("mknod /tmp/k c 10 229 -- open w /tmp/k").run().ok().answers();
     assert_ne!(out[1], json!(["EPERM"]));
+}
+
+#[test]
+fn device_rules_are_listed_in_their_order() {
+    // The only place where the order of rules that do not meet can be seen. It is the kernel's own list.
+    if is_v2() || !has_controller("devices") {
+        return skip("no devices controller of cgroup v1");
+    }
+    let rules = [("c", 10, 229, "rwm"), ("b", 8, 20, "rw"), ("b", 10, 200, "r"), ("c", 4, 9, "w")];
+    let mut b = locked();
+    for (kind, major, minor, access) in rules {
+        b = b.push("/linux/resources/devices", device(true, kind, major, minor, access));
+    }
+    let c = b.does("sleep").start();
+    let list = fs::read_to_string(dir(&c, "devices").join("devices.list")).unwrap();
+    let wanted: Vec<_> =
+        rules.iter().map(|(k, major, minor, a)| format!("{k} {major}:{minor} {a}")).collect();
+    let found: Vec<_> = list.lines().filter(|line| wanted.iter().any(|w| w == line)).collect();
+    peer_differs("runc", "sorts them", || assert_eq!(found, wanted, "{list}"));
 }
 
 #[test]

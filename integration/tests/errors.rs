@@ -316,6 +316,16 @@ fn unknown_fields_are_ignored() {
 #[test]
 fn without_process_there_is_nothing_to_run() {
     Bundle::new().without("/process").run().fails();
+    // The specification wants it at start only.
+    peer_differs("runc crun", "want it in create", || {
+        let c = Bundle::new().without("/process").create();
+        assert_eq!(c.status(), "created");
+        let out = c.call("start").fails();
+        if peer() == Peer::Tare {
+            out.says("process: required to start");
+            assert_eq!(c.status(), "created");
+        }
+    });
 }
 
 #[test]

@@ -138,6 +138,19 @@ fn bind_and_rbind() {
 }
 
 #[test]
+fn what_a_bind_cannot_take_is_ignored() {
+    // They are the file system's, which is mounted already: its mode and size stay.
+    let b = Bundle::new();
+    let outside = b.outside();
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&outside).unwrap()) & 0o7777;
+    let b =
+        b.bind(outside, "/mnt", "bind,nosuid,strictatime,mode=711,size=1k").does("lstat /mnt -- mount /mnt");
+    let out = b.run().ok();
+    assert_eq!(out.json_line(0)[0]["mode"], format!("{mode:o}"));
+    assert!(has(&out.json_line(1)["options"], "nosuid"), "{out:?}");
+}
+
+#[test]
 fn type_none_with_bind_is_a_bind() {
     let b = Bundle::new();
     fs::write(b.outside().join("f"), "text").unwrap();

@@ -353,6 +353,18 @@ fn the_callers_cpu_affinity_is_not_the_containers() {
 }
 
 #[test]
+fn a_small_address_space_does_not_break_the_start() {
+    // What is needed after the limits are set has to be there before.
+    peer_may_differ("runc", "its runtime needs more", || {
+        let names = ["getpgid", "getcwd"];
+        let seccomp = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": names, "action": "SCMP_ACT_ERRNO"}]});
+        let b = Bundle::new().rlimit("AS", 8 << 20, 8 << 20).rlimit("DATA", 1 << 20, 1 << 20).user(5, 6);
+        let b = b.set("/linux/seccomp", seccomp).does("rlimits");
+        assert_eq!(b.run().ok().json()["RLIMIT_AS"], json!([8 << 20, 8 << 20]));
+    });
+}
+
+#[test]
 fn a_duplicate_rlimit_is_refused() {
     let b = Bundle::new().rlimit("CORE", 0, 0).rlimit("CORE", 1, 1);
     b.refused().says_any(&["rlimit"]);
@@ -502,6 +514,18 @@ fn an_selinux_label_without_selinux_is_a_clear_error() {
     peer_differs("crun", "ignores it", || {
         let b = Bundle::new().set("/process/selinuxLabel", json!("system_u:system_r:container_t:s0"));
         b.refused().says_any(&["selinux"]);
+    });
+}
+
+#[test]
+fn a_mount_label_without_selinux_is_ignored() {
+    // Unlike a process label it promises nothing that is not so: there is nothing to confine.
+    if std::fs::read_dir("/sys/fs/selinux").is_ok_and(|d| d.count() > 0) {
+        return skip("this kernel has SELinux");
+    }
+    peer_differs("runc", "1.1.5 passes it to mount", || {
+        let label = json!("system_u:object_r:svirt_sandbox_file_t:s0:c715,c811");
+        Bundle::new().set("/linux/mountLabel", label).does("umask").run().ok();
     });
 }
 

@@ -65,6 +65,24 @@ fn with_no_new_privileges_the_filter_need_not_allow_what_sets_up() {
 }
 
 #[test]
+fn the_working_directory_is_looked_at_before_the_filter_is_loaded() {
+    // Getcwd tells whether it is inside (CVE-2024-21626), and a profile may well deny it.
+    peer_differs("runc", "1.1.5 goes there after the filter unless there is no_new_privs", || {
+        for no_new_privileges in [false, true] {
+            for action in ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL_PROCESS"] {
+                let rules = json!([{"names": ["getcwd", "chdir"], "action": action}]);
+                let b = with(filter(rules))
+                    .set("/process/noNewPrivileges", json!(no_new_privileges))
+                    .set("/process/cwd", json!("/tmp"));
+                assert_eq!(b.does("status Seccomp").run().ok().json()["Seccomp"], "2", "{action}");
+            }
+        }
+    });
+    let rules = json!([{"names": ["getcwd"], "action": "SCMP_ACT_ERRNO"}]);
+    assert_eq!(with(filter(rules)).does("syscall 79 0").run().json(), json!({"errno": 1}));
+}
+
+#[test]
 fn errno() {
     let b = with(filter(rule("SCMP_ACT_ERRNO"))).does("syscall 121 0");
     assert_eq!(b.run().json(), json!({"errno": 1}), "EPERM by default");
