@@ -38,25 +38,44 @@ def output(*command):
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=REPOSITORY).stdout.strip()
 
 
+def facts(view):
+    """What an entry of expected-failures can depend on. The virtual machines have all that their cgroups can have."""
+    native = view in NATIVE
+    v2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers") if native else view == "v2-vm"
+
+    def missing(controller):
+        names = os.listdir("/sys/fs/cgroup") if native else []
+        return native and not v2 and not any(controller in name.split(",") for name in names)
+
+    bounding = int(re.search(r"CapBnd:\s+(\w+)", content("/proc/self/status")).group(1), 16)
+    every = (2 << int(content("/proc/sys/kernel/cap_last_cap"))) - 1
+    return {
+        "cgroup v1": not v2,
+        "cgroup v2": v2,
+        "cgroup v1 without hugetlb": missing("hugetlb"),
+        "cgroup v1 without net_cls or net_prio": missing("net_cls") or missing("net_prio"),
+        "not all capabilities": native and bounding != every,
+    }
+
+
 def expected_failures(view, tests):
     """The expected failures of a view: for each test the entry's title, and what its complaints match."""
     parser = configparser.ConfigParser(interpolation=None, delimiters=[":"])
     parser.read(os.path.join(HERE, "expected-failures"))
+    known = facts(view)
     found = {}
     for title in parser.sections():
         entry = parser[title]
-        for test in entry["tests"].split():
-            if test not in tests:
-                fail(f"expected-failures, [{title}]: there is no test {test}")
-            for of in entry["views"].split():
-                if of not in VIEWS:
-                    fail(f"expected-failures, [{title}]: there is no view {of}")
-                if of == view:
-                    if test in found:
-                        fail(f"expected-failures, [{title}]: {test} is in [{found[test][0]}] already")
-                    found[test] = title, re.compile(entry["fails"])
+        views, condition = entry["views"].split(), entry.get("if")
+        if wrong := set(entry["tests"].split()) - set(tests) | set(views) - set(VIEWS) | {condition} - {None, *known}:
+            fail(f"expected-failures, [{title}]: what is {wrong}?")
         if not re.match(r"(kernel|machine|suite|spec|choice)\. ", entry["why"]):
             fail(f"expected-failures, [{title}]: why is it?")
+        if view in views and known.get(condition, True):
+            for test in entry["tests"].split():
+                if test in found:
+                    fail(f"expected-failures, [{title}]: {test} is in [{found[test][0]}] already")
+                found[test] = title, re.compile(entry["fails"])
     return found
 
 

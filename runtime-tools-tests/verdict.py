@@ -20,7 +20,7 @@ EVIDENCE = {
     "process_capabilities_fail": r"CAP_TEST",
     "process_rlimits_fail": r"(?i)rlimit",
 }
-RESULT = re.compile(r"(ok|not ok) \d+(?: -)? ?(.*)")
+RESULT = re.compile(r"(ok|not ok) (\d+)(?: -)? ?(.*)")
 DETAIL = re.compile(r'\s+"(error|stderr)": "(.*)",?$')
 
 
@@ -78,7 +78,7 @@ def read(test, out, err, code):
                 complaints.append("a report without a result")
             results, owner = None, None
         elif result:
-            good, text = result.groups()
+            good, number, text = result.groups()
             results = None if results is None else results + 1
             owner = "good"
             if "# SKIP" in text:
@@ -89,7 +89,8 @@ def read(test, out, err, code):
                 reading.checks += 1
             else:
                 # An exit code alone is a command's; what it has said is on standard error.
-                complaints.append(text if "exit status" not in text else f"{text}: {plain(err)}")
+                more = f": {plain(err)}" if "exit status" in text else ""
+                complaints.append(f"check {number}: {text}{more}")
                 owner = len(complaints) - 1
         elif line == "  ...":
             owner = None
