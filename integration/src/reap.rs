@@ -29,7 +29,15 @@ fn family() -> std::sync::MutexGuard<'static, Family> {
 pub fn spawn(command: &mut Command) -> std::io::Result<Child> {
     // Under the lock, or it could be taken for an orphan before its pid is known.
     let mut family = family();
-    let child = command.spawn()?;
+    let mut tries = 0;
+    let child = loop {
+        match command.spawn() {
+            // A test has just written the program, and a child that another has forked meanwhile still holds it open.
+            Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy && tries < 200 => tries += 1,
+            child => break child?,
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    };
     family.wanted.insert(child.id() as i32);
     Ok(child)
 }

@@ -6,6 +6,12 @@ use std::path::{Path, PathBuf};
 
 use tare_integration::*;
 
+/// The container's directory in the hierarchy that has the controller.
+fn dir(c: &Container, controller: &str) -> PathBuf {
+    let part = format!("/{controller}/");
+    cgroups_of(c.pid()).into_iter().find(|d| is_v2() || d.to_string_lossy().contains(&part)).unwrap()
+}
+
 fn device(allow: bool, kind: &str, major: i64, minor: i64, access: &str) -> Value {
     json!({"allow": allow, "type": kind, "major": major, "minor": minor, "access": access})
 }

@@ -20,5 +20,6 @@ mod namespaces;
 mod network;
 mod process;
 mod rootfs;
+mod rootless;
 mod seccomp;
 mod security;

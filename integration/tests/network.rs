@@ -1,8 +1,6 @@
 //! `linux.netDevices`: devices of the host that move into the container. The host's part is played by a network
 //! namespace of the test's own thread, and what that starts.
 
-use std::process::Command;
-
 use nix::sched::{CloneFlags, unshare};
 use tare_integration::*;
 
@@ -24,9 +22,7 @@ fn on_a_host(setup: &str, test: impl FnOnce() + Send + 'static) {
 
 /// What `ip ARGS` prints; it must succeed.
 fn ip(args: &str) -> String {
-    let out = Command::new("ip").args(args.split_whitespace()).output().unwrap();
-    assert!(out.status.success(), "ip {args}: {}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8_lossy(&out.stdout).into_owned()
+    Cmd::new("ip", args.split_whitespace()).run().ok().stdout
 }
 
 /// A pair of which one end has everything that is to be kept.

@@ -39,6 +39,7 @@
 //! There is one thread, and none may be started before the clone: that makes ordinary Rust legal in the children.
 //! They write to no standard stream, do not return, and tell every error to the parent.
 
+mod idmap;
 mod parent;
 pub mod protocol;
 mod sources;
@@ -81,6 +82,9 @@ pub struct Job<'a> {
     /// Whether the process may go on to its exec when it is ready, without being told again: everything else is done by
     /// `meanwhile`, or can be done later.
     pub early: bool,
+    /// The runtime is an ordinary user's, outside of any user namespace that is its own: the container's root may open what
+    /// the runtime may, and more is not to be had; nor may the runtime reach into a process that is not dumpable.
+    pub unprivileged: bool,
     /// Whether the memory limit has killed a process of the cgroup, to explain a child that died without a word.
     pub oom_killed: &'a dyn Fn() -> bool,
 }

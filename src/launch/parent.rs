@@ -10,13 +10,13 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitOptions};
 
 use super::protocol::{Channel, ToChild, ToParent};
-use super::{Job, Terminal, Way, sources, stage1};
+use super::{Job, Terminal, Way, idmap, sources, stage1};
 use crate::error::{Context, Error, Kind, Result};
 use crate::network::{self, Netlink};
 use crate::path::Proc;
+use crate::plan::Steps;
 use crate::plan::libc_flag::{NEWPID, NEWTIME, NEWUSER};
 use crate::plan::namespaces::Rest;
-use crate::plan::{Plan, Steps};
 use crate::sys::clone::{self, Forked};
 use crate::sys::{pidfd, sched};
 
@@ -84,7 +84,8 @@ fn requests_ahead(job: &Job<'_>, steps: Steps) -> usize {
 
 /// What is done while the process builds the inside.
 fn meanwhile(running: &mut Running, job: &mut Job<'_>) -> Result<()> {
-    if let Some(score) = job.plan.process.as_ref().and_then(|process| process.oom_score_adj) {
+    let score = job.plan.process.as_ref().and_then(|process| process.oom_score_adj);
+    if let Some(score) = score.filter(|_| !job.unprivileged) {
         Proc::open()?
             .write(&format!("{}/oom_score_adj", running.pid), score.to_string().as_bytes())
             .with_context(|| format!("process.oomScoreAdj: write {score} to oom_score_adj"))?;
@@ -124,7 +125,7 @@ fn attend(running: &mut Running, job: &mut Job<'_>, steps: Steps) -> Result<()> 
                 ahead = ahead.saturating_sub(1);
             }
             Some(ToParent::NeedIdMap) => {
-                write_id_maps(job.plan, stage1)?;
+                idmap::write(&job.plan.namespaces, stage1, job.unprivileged)?;
                 running.channel.tell_child(&ToChild::Done)?;
                 ahead = ahead.saturating_sub(1);
             }
@@ -204,22 +205,6 @@ fn adopt(running: &mut Running, pid: i32) -> Result<()> {
     running.pid = pid;
     let _ = rustix::process::waitid(WaitId::PidFd(stage1.as_fd()), WaitIdOptions::EXITED);
     Ok(())
-}
-
-fn write_id_maps(plan: &Plan, pid: i32) -> Result<()> {
-    let proc = Proc::open()?;
-    let namespaces = &plan.namespaces;
-    proc.write(&format!("{pid}/uid_map"), namespaces.uid_map.as_bytes())
-        .context("linux.uidMappings: write uid_map")?;
-    match proc.write(&format!("{pid}/gid_map"), namespaces.gid_map.as_bytes()) {
-        // Without CAP_SETGID a group may be mapped only once setgroups is denied (user_namespaces(7)).
-        Err(crate::error::Errno::EPERM) => {
-            proc.write(&format!("{pid}/setgroups"), b"deny").context("deny setgroups")?;
-            proc.write(&format!("{pid}/gid_map"), namespaces.gid_map.as_bytes())
-        }
-        written => written,
-    }
-    .context("linux.gidMappings: write gid_map")
 }
 
 /// The child is gone without a word: say how.

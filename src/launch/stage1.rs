@@ -42,6 +42,9 @@ fn enter(job: &Job<'_>, steps: Steps, channel: &Channel) -> Result<Role> {
         crate::sys::sched::set_affinity(0, &process.cpu_affinity.initial)
             .context("process.execCPUAffinity.initial: set the CPU affinity")?;
     }
+    if job.unprivileged {
+        set_own_oom_score(job)?;
+    }
     // What is done from here on is paid by the container.
     match job.cgroup {
         Way::Open(entry) => entry.join()?,
@@ -53,9 +56,12 @@ fn enter(job: &Job<'_>, steps: Steps, channel: &Channel) -> Result<Role> {
     set_final_affinity(job)?;
     // The container's processes may look at us from now on (CVE-2016-9962): those that are there, and those that an exec
     // brings in while we wait for `start`.
-    hide()?;
+    if !job.unprivileged {
+        hide()?;
+    }
     let rest = match &job.joins {
         Joins::Process { pidfd, kinds, root } => {
+            hide()?;
             if let Some(root) = root {
                 rustix::process::fchdir(root).context("enter the root of the container")?;
                 rustix::process::chroot(".").context("chroot to the root of the container")?;
@@ -78,12 +84,18 @@ fn enter(job: &Job<'_>, steps: Steps, channel: &Channel) -> Result<Role> {
                 clone::unshare(NEWUSER).context("make a user namespace")?;
             }
             if job.plan.namespaces.new & NEWUSER != 0 {
+                show(job)?;
                 ask(channel, &ToParent::NeedIdMap)?;
                 ids::become_root()?;
             }
             if steps.unshare_time {
                 clone::unshare(NEWTIME).context("make a time namespace")?;
+                show(job)?;
                 ask(channel, &ToParent::NeedTimeOffsets)?;
+            }
+            if !joins.is_empty() {
+                // In nobody's pid namespace but the runtime's until here.
+                hide()?;
             }
             steps.rest
         }
@@ -161,6 +173,24 @@ fn describe(join: &Join) -> String {
 fn hide() -> Result<()> {
     use rustix::process::DumpableBehavior;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context("become non-dumpable")
+}
+
+/// Lets an unprivileged parent write to our files in /proc, which change their owner with every change of rights.
+fn show(job: &Job<'_>) -> Result<()> {
+    use rustix::process::DumpableBehavior;
+    match job.unprivileged {
+        true => rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).context("become dumpable"),
+        false => Ok(()),
+    }
+}
+
+/// By the process itself, in the runtime's mount namespace still: afterwards the file is not its user's any more.
+fn set_own_oom_score(job: &Job<'_>) -> Result<()> {
+    let Some(score) = job.plan.process.as_ref().and_then(|process| process.oom_score_adj) else {
+        return Ok(());
+    };
+    std::fs::write("/proc/self/oom_score_adj", score.to_string())
+        .with_context(|| format!("process.oomScoreAdj: write {score} to oom_score_adj"))
 }
 
 /// Asks the parent for something, and waits until it is done.

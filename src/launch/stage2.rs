@@ -101,7 +101,7 @@ fn build_rootfs(
 ) -> Result<Option<Proc>> {
     let plan = job.plan;
     rootfs::isolate(rootfs)?;
-    let sources = match rootfs.wants_helper(&plan.namespaces) {
+    let sources = match !job.unprivileged && rootfs.wants_helper(&plan.namespaces) {
         true => ask_for_sources(channel, rootfs.mounts.len())?,
         false => Sources::Own,
     };

@@ -180,7 +180,7 @@ fn make(global: &Global, options: &CreateOptions, mode: Mode) -> Result<Ready> {
 
     // From here on something is made.
     let mut reservation = store.reserve(&options.id)?;
-    let mut state = first_state(options, &config, &plan, &bundle)?;
+    let mut state = first_state(global, options, &config, &plan, &bundle)?;
     if group.is_wanted() {
         record_cgroup(&mut state, &group.planned()?)?;
         reservation.checkpoint(&state)?;
@@ -225,6 +225,7 @@ fn make(global: &Global, options: &CreateOptions, mode: Mode) -> Result<Ready> {
             if early { reservation.publish() } else { Ok(()) }
         },
         early,
+        unprivileged: !rustix::process::geteuid().is_root(),
         oom_killed: &|| scaffold.manager.oom_killed().unwrap_or(false),
     });
     let running = launched?;
@@ -281,7 +282,13 @@ pub fn compile(profile: Option<&oci_spec::runtime::LinuxSeccomp>) -> Result<Opti
     Ok(Some(program))
 }
 
-fn first_state(options: &CreateOptions, config: &Config, plan: &Plan, bundle: &Path) -> Result<State> {
+fn first_state(
+    global: &Global,
+    options: &CreateOptions,
+    config: &Config,
+    plan: &Plan,
+    bundle: &Path,
+) -> Result<State> {
     let text = String::from_utf8(config.raw.clone())
         .map_err(|_| Error::new(Kind::Config, "config.json: not valid UTF-8"))?;
     let spec =
@@ -293,6 +300,7 @@ fn first_state(options: &CreateOptions, config: &Config, plan: &Plan, bundle: &P
         bundle: bundle.to_owned(),
         rootfs: plan.rootfs.as_ref().map(|rootfs| rootfs.path.clone()).unwrap_or_default(),
         owner: rustix::process::getuid().as_raw(),
+        rootless: super::group::rootless(global.rootless),
         no_pivot: options.no_pivot,
         no_new_keyring: options.no_new_keyring,
         gate: true,

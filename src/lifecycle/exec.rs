@@ -99,6 +99,7 @@ pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
             meanwhile: &mut |_| Ok(()),
             // Whoever waits for the pidfd may expect that the process is ready by then.
             early: options.pidfd_socket.is_none(),
+            unprivileged: !rustix::process::geteuid().is_root(),
             oom_killed: &|| manager.oom_killed().unwrap_or(false),
         })
     };

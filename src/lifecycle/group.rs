@@ -9,8 +9,8 @@ use crate::error::{Errno, Error, Result};
 use crate::host::Host;
 use crate::log;
 use crate::plan::cgroup::systemd::Unit;
-use crate::plan::cgroup::{self, CgroupPlan};
-use crate::plan::libc_flag::NEWCGROUP;
+use crate::plan::cgroup::{self, CgroupPlan, Devices};
+use crate::plan::libc_flag::{NEWCGROUP, NEWUSER};
 use crate::plan::namespaces::Namespaces;
 use crate::rootfs::CgroupView;
 use oci_spec::runtime::Spec;
@@ -44,6 +44,10 @@ impl Group {
         let systemd = global.cgroup_manager == CgroupManager::Systemd;
         // To systemd the path means something else.
         let mut plan = cgroup::build(path.filter(|_| !systemd), id, resources, nodes)?;
+        if Host::new().euid() != 0 {
+            // What no user may set, and in a user namespace of no privileges none needs.
+            plan.devices = Devices { allow: true, rules: Vec::new() };
+        }
         let mut maker = None;
         if systemd {
             let user = rootless(global.rootless);
@@ -62,7 +66,12 @@ impl Group {
                 }
                 None
             }
-            CgroupManager::Cgroupfs | CgroupManager::Systemd => Some(Layout::detect(Path::new(CGROUP_ROOT))?),
+            CgroupManager::Cgroupfs | CgroupManager::Systemd => {
+                match Layout::detect(Path::new(CGROUP_ROOT)) {
+                    Err(_) if !systemd && rootless(global.rootless) => None,
+                    layout => Some(layout?),
+                }
+            }
         };
         Ok(Group {
             layout,
@@ -179,13 +188,15 @@ impl Group {
     }
 
     /// What a mount of type `cgroup` shows. In a cgroup namespace of its own the container's cgroup is all there is;
-    /// without one, v2 shows the whole hierarchy, as runc does.
+    /// without one, v2 shows the whole hierarchy, as with runc; but not to a user namespace, whose root may own more of it
+    /// than the container's cgroup.
     pub fn view(&self, manager: &Manager, namespaces: &Namespaces) -> CgroupView {
         let Some(layout) = &self.layout else { return CgroupView::None };
         match manager.mount_view(layout) {
             MountView::None => CgroupView::None,
             MountView::V2 { mount, dir } => {
-                CgroupView::V2(if namespaces.has(NEWCGROUP) { dir.into() } else { mount.into() })
+                let own = namespaces.has(NEWCGROUP) || namespaces.has(NEWUSER);
+                CgroupView::V2(if own { dir.into() } else { mount.into() })
             }
             MountView::V1 { mounts } => CgroupView::V1 {
                 links: mounts
@@ -204,7 +215,7 @@ fn has_limits(plan: &CgroupPlan) -> bool {
 }
 
 /// Whether the caller is to be taken for an unprivileged user: `--rootless`, or what it looks like.
-fn rootless(given: Option<bool>) -> bool {
+pub(super) fn rootless(given: Option<bool>) -> bool {
     given.unwrap_or_else(|| {
         let host = Host::new();
         host.euid() != 0 || host.in_user_namespace()

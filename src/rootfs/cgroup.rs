@@ -16,7 +16,7 @@ use crate::sys::mount::{MountAttr, mount_setattr};
 /// What a container sees of the cgroups, as paths of the host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum View {
-    /// No cgroup file system on this host.
+    /// The container has no cgroup.
     #[default]
     None,
     /// cgroup v2: one directory.
@@ -40,7 +40,9 @@ pub fn mount(view: &View, mount: &Mount, target: BorrowedFd<'_>) -> Result<()> {
         attach(tree, target).context("attach the cgroup mount")
     };
     match view {
-        View::None => Ok(()),
+        // Nothing to show, and nothing of the host's to be seen in its place: a /sys that is the host's, bound, has the
+        // cgroups in it, and not all of them belong to others (CVE-2023-25809).
+        View::None => attach(fs::empty_tmpfs()?.as_fd(), target).context("attach an empty directory"),
         View::V2(dir) => {
             let tree = fs::copy_of(dir)?;
             place(tree.as_fd(), target)?;
