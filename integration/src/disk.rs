@@ -90,15 +90,7 @@ impl Disk {
     /// Its scheduler; false if the kernel has no such one.
     pub fn set_scheduler(&self, name: &str) -> bool {
         let device = self.path.file_name().unwrap().to_str().unwrap();
-        // /sys is read-only in the sandbox, a mount of one's own is not.
-        let sys = std::env::temp_dir().join("sys");
-        let _ = std::fs::create_dir(&sys);
-        let flags = nix::mount::MsFlags::empty();
-        nix::mount::mount(Some("sysfs"), &sys, Some("sysfs"), flags, None::<&str>).unwrap();
-        let set = std::fs::write(sys.join(format!("block/{device}/queue/scheduler")), name).is_ok();
-        nix::mount::umount2(&sys, nix::mount::MntFlags::MNT_DETACH).unwrap();
-        std::fs::remove_dir(&sys).unwrap();
-        set
+        write_sys(&format!("block/{device}/queue/scheduler"), name)
     }
 }
 
@@ -108,4 +100,35 @@ impl Drop for Disk {
         unsafe { libc::ioctl(self.device.as_raw_fd(), LOOP_CLR_FD as _) };
         let _ = std::fs::remove_file(&self.backing);
     }
+}
+
+/// Writes to a file below /sys, which is read-only in the sandbox; a mount of one's own is not.
+fn write_sys(file: &str, text: &str) -> bool {
+    let sys = std::env::temp_dir().join(format!("sys-{:?}", std::thread::current().id()));
+    let _ = std::fs::create_dir(&sys);
+    let flags = nix::mount::MsFlags::empty();
+    nix::mount::mount(Some("sysfs"), &sys, Some("sysfs"), flags, None::<&str>).unwrap();
+    let written = std::fs::write(sys.join(file), text).is_ok();
+    nix::mount::umount2(&sys, nix::mount::MntFlags::MNT_DETACH).unwrap();
+    std::fs::remove_dir(&sys).unwrap();
+    written
+}
+
+/// Lets the machine swap, to compressed memory. Only to be done to a machine of the tests' own.
+pub fn make_swap(mib: u64) -> bool {
+    let path = "/dev/zram0";
+    let _ = crate::Cmd::new("modprobe", ["zram"]).run();
+    if !write_sys("block/zram0/disksize", &(mib << 20).to_string()) {
+        return false;
+    }
+    let mut header = [0u8; 4096];
+    header[1024] = 1;
+    header[1028..1032].copy_from_slice(&(((mib << 20) / 4096 - 1) as u32).to_le_bytes());
+    header[4086..].copy_from_slice(b"SWAPSPACE2");
+    let device = OpenOptions::new().write(true).open(path).unwrap();
+    std::io::Write::write_all(&mut &device, &header).unwrap();
+    device.sync_all().unwrap();
+    let path = std::ffi::CString::new(path).unwrap();
+    // SAFETY: a NUL-terminated path.
+    unsafe { libc::swapon(path.as_ptr(), 0) == 0 }
 }

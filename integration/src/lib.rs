@@ -24,7 +24,7 @@ mod reap;
 pub use bundle::{Bundle, payload_path};
 pub use cmd::{Cmd, Output, Running, TIMEOUT, runtime_path};
 pub use container::Container;
-pub use disk::Disk;
+pub use disk::{Disk, make_swap};
 pub use host::{
     Exclusive, Peer, Traces, cgroup_of, cgroups_of, cgroups_with, exclusive, has_controller, is_v2, note,
     peer, peer_differs, peer_may_differ, skip, slow, tare_only, until,

@@ -80,7 +80,7 @@ fn ancestors(dir: &Dir) -> Result<Vec<(Dir, String)>> {
 }
 
 fn read(dir: &Dir, file: &str) -> Result<Option<String>> {
-    match dir.read(file) {
+    match dir.read_short(file) {
         Err(Errno::ENOENT) => Ok(None),
         other => other.map(Some).map_err(|e| Error::os(e, format!("read {}/{file}", dir.path))),
     }

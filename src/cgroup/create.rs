@@ -215,8 +215,9 @@ fn frozen(dir: &Dir) -> Error {
 /// A cgroup that was there before us must have no processes and not be frozen: they would be limited, and
 /// killed, with the container, or it would never start.
 fn check_unused(dir: &Dir) -> Result<()> {
-    let events =
-        dir.read("cgroup.events").map_err(|e| Error::os(e, format!("read {}/cgroup.events", dir.path)))?;
+    let events = dir
+        .read_short("cgroup.events")
+        .map_err(|e| Error::os(e, format!("read {}/cgroup.events", dir.path)))?;
     if super::dir::value_of(&events, "populated") != Some(0) {
         in_use(dir)?;
     }
@@ -228,7 +229,7 @@ fn check_unused(dir: &Dir) -> Result<()> {
 
 fn check_unused_v1(dir: &Dir, freezer: bool) -> Result<()> {
     in_use(dir)?;
-    if freezer && dir.read("freezer.state").is_ok_and(|state| state.trim() != "THAWED") {
+    if freezer && dir.read_short("freezer.state").is_ok_and(|state| state.trim() != "THAWED") {
         return Err(frozen(dir));
     }
     Ok(())
