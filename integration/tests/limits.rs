@@ -114,13 +114,15 @@ fn swap_is_the_sum_without_its_part() {
     assert_eq!(exec(&c, "hold 32"), "ok", "16 MiB in memory, and up to 24 MiB in swap");
     assert_eq!(exec(&c, "hold 64"), 137);
     // The sum stays where it is when its part is changed alone.
-    update(&c, "--memory 25165824").ok();
-    assert_eq!(exec(&c, "hold 32"), "ok");
-    assert_eq!(exec(&c, "hold 64"), 137);
-    update(&c, "--memory-swap 25165824").ok();
-    assert_eq!(exec(&c, "hold 32"), 137, "no swap any more");
-    update(&c, "--memory-swap -1").ok();
-    assert_eq!(exec(&c, "hold 48"), "ok");
+    peer_may_differ("runc crun", "on v2 one of the pair is forgotten", || {
+        update(&c, "--memory 25165824").ok();
+        assert_eq!(exec(&c, "hold 32"), "ok");
+        assert_eq!(exec(&c, "hold 64"), 137);
+        update(&c, "--memory-swap 25165824").ok();
+        assert_eq!(exec(&c, "hold 32"), 137, "no swap any more");
+        update(&c, "--memory-swap -1").ok();
+        assert_eq!(exec(&c, "hold 48"), "ok");
+    });
 }
 
 #[test]
@@ -129,11 +131,13 @@ fn a_sum_below_its_part_is_refused() {
         return;
     }
     let c = resources(json!({"memory": {"limit": 16 << 20, "swap": 32 << 20}})).does(IDLE).start();
-    let out = update(&c, "--memory 67108864").fails();
-    if peer() == Peer::Tare {
-        out.says("memory+swap limit should be >= memory limit");
-    }
-    assert_eq!(exec(&c, "hold 48"), 137, "nothing has changed");
+    peer_may_differ("runc crun", "on v2 the sum is forgotten", || {
+        let out = update(&c, "--memory 67108864").fails();
+        if peer() == Peer::Tare {
+            out.says("memory+swap limit should be >= memory limit");
+        }
+        assert_eq!(exec(&c, "hold 48"), 137, "nothing has changed");
+    });
 }
 
 #[test]
@@ -209,7 +213,7 @@ fn a_fork_past_the_pids_limit_fails() {
     let forks = |b: Bundle| b.does("forks 60").run().json();
     assert_eq!(forks(resources(json!({"pids": {"limit": 30}}))), json!({"made": 29, "refusal": "EAGAIN"}));
     assert_eq!(forks(Bundle::new())["made"], 60);
-    peer_differs("crun", "cannot write it", || {
+    peer_may_differ("crun", "cannot write it", || {
         assert_eq!(forks(resources(json!({"pids": {"limit": -1}})))["made"], 60);
     });
     peer_may_differ("runc crun", "no limit, before runc 1.4", || {
@@ -220,8 +224,9 @@ fn a_fork_past_the_pids_limit_fails() {
     assert_eq!(exec(&c, "forks 60")["made"], 8);
     update(&c, "--pids-limit 20").ok();
     assert_eq!(exec(&c, "forks 60")["made"], 18);
-    update_by(&c, json!({"pids": {"limit": 5}})).ok();
-    assert_eq!(exec(&c, "forks 60")["made"], 3);
+    // Room for the threads of runc's own.
+    update_by(&c, json!({"pids": {"limit": 15}})).ok();
+    assert_eq!(exec(&c, "forks 60")["made"], 13);
     peer_may_differ("crun", "cannot write it", || {
         update(&c, "--pids-limit -1").ok();
         assert_eq!(exec(&c, "forks 60")["made"], 60);
@@ -258,13 +263,13 @@ fn a_cpu_quota_is_kept_to() {
     let c = resources(json!({"cpu": {"quota": 10_000, "period": 50_000}})).does(IDLE).start();
     assert_share(&c, 20);
     // One half of the pair: the other one stays.
-    update(&c, "--cpu-quota 15000").ok();
-    assert_share(&c, 30);
-    update(&c, "--cpu-period 100000").ok();
-    assert_share(&c, 15);
-    update(&c, "--cpu-quota 20000 --cpu-period 200000").ok();
-    assert_share(&c, 10);
-    peer_may_differ("crun", "cannot write -1", || {
+    peer_may_differ("crun", "forgets the period on v2, cannot write -1 on v1", || {
+        update(&c, "--cpu-quota 15000").ok();
+        assert_share(&c, 30);
+        update(&c, "--cpu-period 100000").ok();
+        assert_share(&c, 15);
+        update(&c, "--cpu-quota 20000 --cpu-period 200000").ok();
+        assert_share(&c, 10);
         update(&c, "--cpu-quota -1").ok();
         let got = share(&c);
         assert!(got > 20, "no limit: {got} %");
@@ -406,31 +411,36 @@ fn disk_throttles_hold() {
         return;
     }
     let Some(disk) = Disk::new(16) else { return };
+    // An emulated machine is slow without a limit, too.
+    let patience = if slow() > 1 { 5 } else { 1 };
     let bytes = "/dev/disk 1048576 65536";
     let operations = "/dev/disk 122880 4096";
     for (limit, rate, verb) in [
-        ("throttleReadBpsDevice", 1 << 20, format!("disk read {bytes}")),
-        ("throttleWriteBpsDevice", 1 << 20, format!("disk write {bytes}")),
-        ("throttleReadIOPSDevice", 30, format!("disk read {operations}")),
-        ("throttleWriteIOPSDevice", 30, format!("disk write {operations}")),
+        ("throttleReadBpsDevice", (1 << 20) / patience, format!("disk read {bytes}")),
+        ("throttleWriteBpsDevice", (1 << 20) / patience, format!("disk write {bytes}")),
+        ("throttleReadIOPSDevice", 30 / patience, format!("disk read {operations}")),
+        ("throttleWriteIOPSDevice", 30 / patience, format!("disk write {operations}")),
     ] {
         let c = disk.give_to(resources(json!({"blockIO": {limit: [disk.limit("rate", rate)]}})));
         let c = c.does(IDLE).start();
+        let patience = patience as i64;
+        let is_fast = |verb: &str| {
+            let all: Vec<i64> =
+                (0..4).map(|_| disk_time(&c, verb)).take_while(|ms| *ms >= 400 * patience).collect();
+            assert!(all.len() < 4, "{limit}: {verb}: {all:?} ms");
+        };
         // The least rate allows it in one second; a machine that is busy takes longer.
-        let slow = disk_time(&c, &verb);
-        assert!((800..3000).contains(&slow), "{limit}: {slow} ms");
-        let other = verb.replace("read", "WRITE").replace("write", "read").replace("WRITE", "write");
-        let fast = disk_time(&c, &other);
-        assert!(fast < 400, "{limit} does not hold back {other}: {fast} ms");
+        let time = disk_time(&c, &verb);
+        assert!((800 * patience..3000 * patience).contains(&time), "{limit}: {time} ms");
+        // What is not limited is not held back.
+        is_fast(&verb.replace("read", "WRITE").replace("write", "read").replace("WRITE", "write"));
         peer_may_differ("runc crun", "updates only the weight", || {
-            update_by(&c, json!({"blockIO": {limit: [disk.limit("rate", rate * 100)]}})).ok();
-            let fast = disk_time(&c, &verb);
-            assert!(fast < 400, "{limit} raised: {fast} ms");
+            update_by(&c, json!({"blockIO": {limit: [disk.limit("rate", rate * 1000)]}})).ok();
+            is_fast(&verb);
             // 0 is no limit.
             update_by(&c, json!({"blockIO": {limit: [disk.limit("rate", rate)]}})).ok();
             update_by(&c, json!({"blockIO": {limit: [disk.limit("rate", 0)]}})).ok();
-            let fast = disk_time(&c, &verb);
-            assert!(fast < 400, "{limit} taken away: {fast} ms");
+            is_fast(&verb);
         });
     }
 }
@@ -542,9 +552,15 @@ fn without_limits_it_is_counted_too() {
         return skip("v1 counts always");
     }
     let all = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap();
-    let c = Bundle::new().does(IDLE).start();
+    let b = Bundle::new();
+    let top = format!("{}-fresh", b.id);
+    let c = b.set("/linux/cgroupsPath", json!(format!("/{top}/a/b"))).does(IDLE).start();
     let own = fs::read_to_string(cgroup_of(c.pid(), "").join("cgroup.controllers")).unwrap();
-    assert_eq!(own, all);
+    drop(c);
+    for dir in cgroups_with(&top).iter().rev() {
+        fs::remove_dir(dir).unwrap();
+    }
+    peer_may_differ("crun", "knows no rdma", || assert_eq!(own, all));
 }
 
 #[test]

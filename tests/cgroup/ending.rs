@@ -183,8 +183,18 @@ fn one_that_has_left_v2_alone_is_found_in_v1() {
             eprintln!("skipped: no v2 hierarchy on this host");
             return;
         };
-        let mut child = busy(&group);
-        std::fs::write(two.with_file_name("cgroup.procs"), child.id().to_string()).unwrap();
+        let gone = || {
+            let child = busy(&group);
+            std::fs::write(two.with_file_name("cgroup.procs"), child.id().to_string()).unwrap();
+            child
+        };
+        let mut child = gone();
+        assert_eq!(group.pids().unwrap(), [child.id() as i32]);
+        assert!(!group.wait_empty(Duration::from_millis(20)).unwrap());
+        group.kill(libc::SIGKILL).unwrap();
+        child.wait().unwrap();
+        // The same once its v2 cgroup is not there any more.
+        let mut child = gone();
         assert!(!group.delete_if_empty().unwrap());
         assert!(!two.exists());
         group.kill(libc::SIGKILL).unwrap();
