@@ -259,8 +259,9 @@ fn a_cpu_quota_is_kept_to() {
     if !with("cpu") {
         return;
     }
-    // Little enough to be had on a machine that others use, too.
-    let c = resources(json!({"cpu": {"quota": 10_000, "period": 50_000}})).does(IDLE).start();
+    // With the greatest weight, so that on a machine that others use too it is the quota that holds it back.
+    let cpu = json!({"quota": 10_000, "period": 50_000, "shares": 262_144});
+    let c = resources(json!({"cpu": cpu})).does(IDLE).start();
     assert_share(&c, 20);
     // One half of the pair: the other one stays.
     peer_may_differ("crun", "forgets the period on v2, cannot write -1 on v1", || {

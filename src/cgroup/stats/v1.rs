@@ -99,25 +99,31 @@ const DETAILS: [(&str, Field); 6] = [
     ("time_recursive", |b| &mut b.io_time_recursive),
 ];
 
-/// The numbers of the I/O scheduler, if it keeps any (bfq; before Linux 5.0 cfq), else those of the throttling layer,
-/// which sees all I/O, but counts it a second time where devices are stacked.
+/// Bytes and operations as the throttling layer counts them, which sees all I/O. runc asks the I/O scheduler first, but
+/// bfq (and before Linux 5.0 cfq) has zeros for every device that has another scheduler or none. The details only it has.
 pub(super) fn blkio(dir: &Dir, blkio: &mut Blkio) -> Result<()> {
-    for group in ["blkio.bfq.", "blkio.", "blkio.throttle."] {
-        let mut found = false;
-        for (file, field) in [SERVICED, BYTES].iter().chain(&DETAILS) {
-            let entries = parse_blkio(&text(dir, &format!("{group}{file}"))?.unwrap_or_default());
-            found |= !entries.is_empty();
-            *field(blkio) = entries;
-        }
-        if found {
-            return Ok(());
+    // An old kernel's throttling layer has no recursive files: it counts without the cgroups below.
+    let layers = ["blkio.throttle.", "blkio.bfq.", "blkio."];
+    for (file, field) in [SERVICED, BYTES] {
+        let own = file.trim_end_matches("_recursive");
+        for name in
+            layers.map(|layer| format!("{layer}{file}")).into_iter().chain([format!("blkio.throttle.{own}")])
+        {
+            let entries = parse_blkio(&text(dir, &name)?.unwrap_or_default());
+            if !entries.is_empty() {
+                *field(blkio) = entries;
+                break;
+            }
         }
     }
-    // An old kernel's throttling layer has no recursive files: it counts without the cgroups below.
-    for (file, field) in
-        [("blkio.throttle.io_serviced", SERVICED.1), ("blkio.throttle.io_service_bytes", BYTES.1)]
-    {
-        *field(blkio) = parse_blkio(&text(dir, file)?.unwrap_or_default());
+    for (file, field) in DETAILS {
+        for layer in &layers[1..] {
+            let entries = parse_blkio(&text(dir, &format!("{layer}{file}"))?.unwrap_or_default());
+            if !entries.is_empty() {
+                *field(blkio) = entries;
+                break;
+            }
+        }
     }
     Ok(())
 }
