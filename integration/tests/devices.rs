@@ -186,6 +186,32 @@ fn a_dev_of_the_rootfs_is_filled_too() {
     assert!(null.file_type().is_char_device() && null.rdev() == nix::sys::stat::makedev(1, 3));
 }
 
+/// The device that a node is.
+fn node(path: &std::path::Path, major: u64, minor: u64, mode: u32) {
+    use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+    let _ = std::fs::create_dir_all(path.parent().unwrap());
+    mknod(path, SFlag::S_IFCHR, Mode::from_bits_truncate(mode), makedev(major, minor)).unwrap();
+}
+
+#[test]
+fn nodes_of_the_image_are_put_right() {
+    if !tare_only("peers leave what is there") {
+        return;
+    }
+    let b = Bundle::new();
+    let b = ["/dev/mqueue", "/dev/shm", "/dev/pts", "/dev"].iter().fold(b, |b, m| b.no_mount(m));
+    node(&b.inside("/dev/zero"), 1, 5, 0o600);
+    // It would open the host's devpts.
+    node(&b.inside("/dev/ptmx"), 5, 2, 0o666);
+    let device =
+        json!({"path": "/dev/zero", "type": "c", "major": 1, "minor": 5, "fileMode": 0o640, "gid": 9});
+    let b = b.push("/linux/devices", device).does("lstat /dev/zero -- readlink /dev/ptmx");
+    let out = b.run().ok();
+    let zero = &out.json()[0];
+    assert_eq!((&zero["mode"], &zero["gid"], &zero["rdev"]), (&json!("640"), &json!(9), &json!("1:5")));
+    assert_eq!(out.json_line(1), "pts/ptmx");
+}
+
 #[test]
 fn a_bind_of_the_hosts_dev_is_left_as_it_is() {
     let b = Bundle::new();

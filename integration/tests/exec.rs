@@ -384,6 +384,16 @@ fn exec_cpu_affinity() {
 }
 
 #[test]
+fn its_terminal_in_a_user_namespace_is_its_own() {
+    let c = Bundle::new().userns().does("sleep").start();
+    let mut pty = Pty::new();
+    let exec = pty.spawn(c.exec_cmd("-t", "stat /dev/pts/0 -- print end"));
+    let seen = pty.expect("end");
+    exec.wait().code(0);
+    assert!(seen.contains("\"uid\":0"), "{seen}");
+}
+
+#[test]
 fn in_a_sub_cgroup() {
     let mount = |b: Bundle| b.mount("cgroup", "cgroup", "/sys/fs/cgroup", "rw,nosuid,noexec,nodev,relatime");
     let c = mount(Bundle::new())

@@ -130,6 +130,19 @@ fn a_program_that_ends_at_once_is_shown_and_does_not_hang() {
 }
 
 #[test]
+fn a_reader_that_goes_away_does_not_stop_the_container() {
+    // As with `run | head`: more output than a terminal and a pipe hold together, and then the end.
+    let long = "x".repeat(3000);
+    let verbs: Vec<String> = (0..100).map(|n| format!("print {n} {long}")).collect();
+    let b = with_terminal().does(&format!("{} -- exit 7", verbs.join(" -- ")));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    peer_differs("runc crun", "stop reading, or want a terminal", || {
+        b.launch("run").stdio(&writer.into()).timeout(Duration::from_secs(10)).run().code(7);
+    });
+}
+
+#[test]
 fn a_terminal_without_one_outside() {
     // stdin at its end, stdout a file: both peers give up in the end. It must not hang or die.
     let out = with_terminal().does("tty").run();

@@ -349,7 +349,7 @@ fn the_mode_of_a_tmpfs_with_tmpcopyup() {
         let b = b.mount("tmpfs", "tmpfs", mount, options).does(&format!("stat {mount}"));
         b.run().json()[0]["mode"].clone()
     };
-    peer_differs("runc", "1.1.5 wants to write to the host's /tmp", || {
+    peer_may_differ("runc crun", "write to the host's /tmp, or take no mode over", || {
         assert_eq!(mode("/data", "tmpcopyup"), "710", "that of what it covers");
         assert_eq!(mode("/data", "tmpcopyup,mode=0702"), "702", "unless an option says otherwise");
         // `podman run --read-only --user 1000 --tmpfs /t` relies on it.
@@ -546,5 +546,86 @@ fn symlinks_as_sources_and_targets_where_they_are_not_to_be_followed() {
         // Not around the check of where it leads.
         let b = Bundle::new().symlink("/proc/sys", "/l").without("/linux/readonlyPaths");
         b.bind("/etc", "/l/kernel", "dest-nofollow").refused().says("procfs");
+    });
+}
+
+#[test]
+fn a_tmpfs_without_a_mode_has_that_of_what_it_covers() {
+    // `docker run --tmpfs /tmp` relies on it.
+    let b = Bundle::new().folder("/sticky").folder("/plain");
+    fs::set_permissions(b.inside("/sticky"), fs::Permissions::from_mode(0o1770)).unwrap();
+    let b = b.mount("tmpfs", "tmpfs", "/sticky", "").mount("tmpfs", "tmpfs", "/plain", "mode=0701");
+    let out = b.does("stat /sticky /plain").run().ok().json();
+    peer_may_differ("runc crun", "take one or the other", || {
+        assert_eq!((&out[0]["mode"], &out[1]["mode"]), (&json!("1770"), &json!("701")));
+    });
+}
+
+#[test]
+fn read_only_file_systems_of_other_kinds() {
+    // Of a tmpfs only the mount is read-only; of others the superblock, which must not be written to at all.
+    let b = Bundle::new().mount("ramfs", "ramfs", "/r", "ro").does("mount /r -- touch /r/x");
+    let out = b.run().ok();
+    assert_eq!(out.json_line(1), json!(["EROFS"]));
+    assert!(has(&out.json()["options"], "ro"), "{}", out.json());
+    peer_may_differ("runc crun", "the mount alone", || {
+        assert!(has(&out.json()["super"], "ro"), "{}", out.json())
+    });
+}
+
+#[test]
+fn tmpcopyup_read_only() {
+    peer_may_differ("runc crun", "copy into what is read-only, or need the host's /tmp", || {
+        let b = Bundle::new().file("/data/one", "text").mount("tmpfs", "tmpfs", "/data", "tmpcopyup,ro");
+        let out = b.does("read /data/one -- touch /data/x").run().ok();
+        assert_eq!((out.json(), out.json_line(1)), (json!("text"), json!(["EROFS"])));
+    });
+}
+
+#[test]
+fn remounts() {
+    let b = Bundle::new()
+        .mount("tmpfs", "tmpfs", "/t", "size=64k")
+        .mount("tmpfs", "tmpfs", "/t", "remount,ro,nosuid,size=128k")
+        .bind("/etc", "/e", "rw")
+        .mount("none", "none", "/e", "remount,bind,ro,noexec");
+    peer_may_differ("runc crun", "have their own ideas of it", || {
+        let out = b.does("mount /t -- mount /e -- touch /t/x /e/x").run().ok().answers();
+        for option in ["ro", "nosuid"] {
+            assert!(has(&out[0]["options"], option), "{option}: {}", out[0]);
+        }
+        assert!(has(&out[0]["super"], "size=128k"), "{}", out[0]);
+        for option in ["ro", "noexec"] {
+            assert!(has(&out[1]["options"], option), "{option}: {}", out[1]);
+        }
+        assert_eq!(out[2], json!(["EROFS", "EROFS"]));
+        Bundle::new()
+            .folder("/no")
+            .mount("none", "none", "/no", "remount,ro")
+            .refused()
+            .says("mounts[6] (/no)");
+    });
+}
+
+#[test]
+fn id_mapped_mounts_reach_as_far_as_they_say() {
+    peer_differs("runc crun", "older than these, or map nothing below", || {
+        let made = |options: &str| {
+            let b = Bundle::new();
+            let tree = source_tree(&b);
+            fs::write(tree.join("sub/below"), "").unwrap();
+            for file in ["file", "sub/below"] {
+                std::os::unix::fs::chown(tree.join(file), Some(3), Some(4)).unwrap();
+            }
+            let map = json!([{"containerID": 0, "hostID": 5000, "size": 100}]);
+            let b = b.bind(&tree, "/m", options);
+            let last = b.spec["mounts"].as_array().unwrap().len() - 1;
+            let b = b.set(&format!("/mounts/{last}/uidMappings"), map.clone());
+            let b = b.set(&format!("/mounts/{last}/gidMappings"), map);
+            let out = b.does("stat /m/file /m/sub/below").run().ok().json();
+            (out[0]["uid"].clone(), out[1]["uid"].clone())
+        };
+        assert_eq!(made("rbind,idmap"), (json!(5003), json!(3)));
+        assert_eq!(made("rbind,ridmap"), (json!(5003), json!(5003)));
     });
 }

@@ -147,6 +147,17 @@ fn a_cwd_that_the_user_may_enter_only_after_setuid() {
 }
 
 #[test]
+fn a_cwd_that_only_the_user_may_enter() {
+    // Its owner has no id in the user namespace, which takes root's rights over it away; the group has.
+    let b = Bundle::new().userns().user(1000, 1000).set("/process/user/additionalGids", json!([50]));
+    let b = b.folder("/private").set("/process/cwd", json!("/private")).does("cwd");
+    std::os::unix::fs::chown(b.inside("/private"), Some(5), Some(100_050)).unwrap();
+    std::fs::set_permissions(b.inside("/private"), std::os::unix::fs::PermissionsExt::from_mode(0o750))
+        .unwrap();
+    assert_eq!(b.run().ok().json(), "/private");
+}
+
+#[test]
 fn a_cwd_that_is_no_directory_is_refused() {
     let b = Bundle::new().file("/f", "").set("/process/cwd", json!("/f"));
     b.refused().says_any(&["not a directory", "mkdir"]);
@@ -365,6 +376,23 @@ fn a_small_address_space_does_not_break_the_start() {
 }
 
 #[test]
+fn a_limit_above_the_runtimes_own_in_a_user_namespace() {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap();
+    let caps = text.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap().trim();
+    if u64::from_str_radix(caps, 16).unwrap() >> 24 & 1 == 0 {
+        return skip("no CAP_SYS_RESOURCE");
+    }
+    fn lower() -> std::io::Result<()> {
+        Ok(nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, 512, 512)?)
+    }
+    // No capability of a user namespace raises a limit; the runtime outside of it may.
+    let b = Bundle::new().userns().rlimit("NOFILE", 700, 800).does("rlimits");
+    // SAFETY: one system call.
+    let out = unsafe { b.launch("run").before_exec(lower) }.run().ok();
+    assert_eq!(out.json()["RLIMIT_NOFILE"], json!([700, 800]));
+}
+
+#[test]
 fn a_duplicate_rlimit_is_refused() {
     let b = Bundle::new().rlimit("CORE", 0, 0).rlimit("CORE", 1, 1);
     b.refused().says_any(&["rlimit"]);
@@ -491,6 +519,11 @@ fn it_gets_a_session_keyring_of_its_own() {
     let seen = b.run().json();
     peer_differs("crun", "names it by the bare id", || {
         assert_eq!(seen.as_str().unwrap().rsplit(';').next(), Some(name.as_str()), "{seen}");
+    });
+    // The user may search it, not only who possesses it: as with runc.
+    let bits = u32::from_str_radix(seen.as_str().unwrap().split(';').nth(3).unwrap(), 16).unwrap();
+    peer_differs("crun", "leaves the kernel's default", || {
+        assert_eq!(bits & 0x0008_0000, 0x0008_0000, "{seen}")
     });
     let b = Bundle::new().does("keyring");
     let out = b.launch("run --no-new-keyring").run().json();

@@ -304,3 +304,47 @@ fn the_default_spec_protects_proc() {
         assert!(["EROFS", "ENOENT"].contains(&verdict.as_str().unwrap()), "{}", out.stdout);
     }
 }
+
+#[test]
+fn what_is_mounted_below_a_read_only_path_is_read_only_too() {
+    peer_differs("runc crun", "leave it writable", || {
+        let b = Bundle::new().mount("tmpfs", "tmpfs", "/ro/sub", "").folder("/ro");
+        let b = b.set("/linux/readonlyPaths", json!(["/ro"])).does("touch /ro/x /ro/sub/x");
+        assert_eq!(b.run().ok().json(), json!(["EROFS", "EROFS"]));
+    });
+}
+
+/// The mounts of a new mount namespace, all shared, before and after `flags` of a run in it.
+fn mounts_around(b: &Bundle, verb: &str) -> (String, String) {
+    let run = b.launch(verb);
+    drop(run);
+    let (before, after) = (b.outside().join("before"), b.outside().join("after"));
+    let script = format!(
+        "mount --bind {rootfs} {rootfs}; cut -d' ' -f3- /proc/self/mountinfo >{}; {} --root {} {verb} --bundle {} {}; \
+         code=$?; cut -d' ' -f3- /proc/self/mountinfo >{}; umount -l {rootfs}; exit $code",
+        before.display(),
+        runtime_path().display(),
+        b.root.display(),
+        b.path().display(),
+        b.id,
+        after.display(),
+        rootfs = b.rootfs().display(),
+    );
+    Cmd::new("unshare", ["--mount", "--propagation", "shared", "sh", "-c", &script]).run().ok();
+    (fs::read_to_string(before).unwrap(), fs::read_to_string(after).unwrap())
+}
+
+#[test]
+fn where_all_is_shared_the_host_loses_and_gains_no_mount() {
+    for propagation in ["", "shared", "rshared", "slave", "rslave", "private"] {
+        let b = Bundle::new().set("/linux/rootfsPropagation", json!(propagation)).does("umask");
+        let (before, after) = mounts_around(&b, "run");
+        assert_eq!(before, after, "{propagation}");
+    }
+    peer_differs("runc crun", "stay in the host's root", || {
+        let b = Bundle::new().no_ns("mount").without("/linux/maskedPaths").without("/linux/readonlyPaths");
+        let b = b.file("/marker", "inside").does("read /marker");
+        let (before, after) = mounts_around(&b, "run");
+        assert_eq!(before, after, "without a mount namespace");
+    });
+}

@@ -199,10 +199,17 @@ fn more_ids_by_newuidmap() {
     let one = json!([{"containerID": 0, "hostID": GRANTED, "size": 1}]);
     let b = bundle().set("/linux/uidMappings", one.clone()).set("/linux/gidMappings", one);
     fs::set_permissions(b.rootfs(), fs::Permissions::from_mode(0o755)).unwrap();
-    let out = run(&b.does("read /proc/self/uid_map"));
+    let b = b.does("read /proc/self/uid_map");
+    let out = run(&b);
     if peer() == Peer::Tare {
         // It is mapped; that root of such a container may not write to the rootfs is another thing.
         assert!(!out.stderr.contains("Mappings"), "{out:?}");
+    }
+    // The clocks are set before root of the namespace, who is not the user, owns its files in /proc.
+    if peer() == Peer::Tare {
+        let b = b.ns("time").set("/linux/timeOffsets", json!({"boottime": {"secs": 5_000_000}}));
+        let out = run(&b);
+        assert!(!out.stderr.contains("timens_offsets"), "{out:?}");
     }
     // Not those of others.
     for (host, size) in [(GRANTED - 1, 10), (GRANTED, 65537), (0, 1)] {
@@ -433,4 +440,24 @@ unsafe fn libc_seals(fd: i32) -> i32 {
     const F_GET_SEALS: i32 = 1034;
     // SAFETY: no pointer is passed.
     unsafe { libc::fcntl(fd, F_GET_SEALS) }
+}
+
+#[test]
+fn a_pod_of_two_with_clocks_of_their_own() {
+    // The second joins what the first has, and its time offsets are written when its files in /proc have long been root's.
+    peer_differs("runc crun", "have no time namespaces, or join none of these", || {
+        let first = start(bundle().ns("network").does("sleep"));
+        let path = |kind: &str| format!("/proc/{}/ns/{kind}", first.pid());
+        let b = bundle().without("/linux/uidMappings").without("/linux/gidMappings");
+        let b = b.join("user", &path("user")).join("network", &path("net")).join("ipc", &path("ipc"));
+        let b = b.ns("time").set("/linux/timeOffsets", json!({"boottime": {"secs": 5_000_000}}));
+        let out = run(&b.does("ns -- read /proc/uptime -- ids")).ok().answers();
+        for (kind, file) in [("user", "user"), ("net", "net"), ("ipc", "ipc")] {
+            assert_eq!(out[0][kind], json!(fs::read_link(path(file)).unwrap()), "{kind}");
+        }
+        let up: f64 = out[1].as_str().unwrap().split(' ').next().unwrap().parse().unwrap();
+        assert!(up > 5_000_000.0, "{up}");
+        assert_eq!(out[2]["uid"], json!([0, 0, 0]));
+        call(&first, "delete --force ID").run().ok();
+    });
 }

@@ -176,6 +176,10 @@ impl Relay {
                     if self.from_container.fill(self.master.as_fd()) == Flow::End {
                         self.master_open = false;
                     }
+                    if !self.stdout_open {
+                        // Nobody looks any more (`| head`), but the container must not wait for him.
+                        self.from_container = Buffer::default();
+                    }
                 }
             }
             _ => {}

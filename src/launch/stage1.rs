@@ -86,12 +86,15 @@ fn enter(job: &Job<'_>, steps: Steps, channel: &Channel) -> Result<Role> {
             if job.plan.namespaces.new & NEWUSER != 0 {
                 show(job)?;
                 ask(channel, &ToParent::NeedIdMap)?;
-                ids::become_root()?;
             }
             if steps.unshare_time {
                 clone::unshare(NEWTIME).context("make a time namespace")?;
                 show(job)?;
                 ask(channel, &ToParent::NeedTimeOffsets)?;
+            }
+            if job.plan.namespaces.new & NEWUSER != 0 {
+                // Not before: root of the namespace need not be the user, to whom our files in /proc would be lost.
+                ids::become_root()?;
             }
             if !joins.is_empty() {
                 // In nobody's pid namespace but the runtime's until here.
