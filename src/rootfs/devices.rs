@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno as Rerrno;
 
-use super::{attach, clone_mount, fs};
+use super::{attach, clone_mount, fs, not_in_procfs};
 use crate::error::{Context, Errno, Error, Kind, Result};
 use crate::path::{Root, Target};
 use crate::plan::rootfs::{Device, DeviceKind, Rootfs};
@@ -105,6 +105,7 @@ fn bind(root: &Root, device: &Device) -> Result<()> {
         return make(dir.as_fd(), name, device);
     }
     let target = root.make_target(&device.path, Target::File)?;
+    not_in_procfs(target.as_fd(), &device.path)?;
     let tree = fs::copy_of(&device.path)?;
     let stat = rustix::fs::fstat(&tree).context("stat the device of the host")?;
     let number = rustix::fs::makedev(device.major, device.minor);
@@ -131,7 +132,9 @@ fn link(dev: BorrowedFd<'_>, name: &str, to: &str) -> Result<(), Rerrno> {
 
 /// Binds the terminal that `terminal` is (the very one, by its descriptor: CVE-2025-52565) to /dev/console.
 pub fn console(root: &Root, terminal: BorrowedFd<'_>) -> Result<()> {
-    let target = root.make_target(Path::new("/dev/console"), Target::File)?;
+    let path = Path::new("/dev/console");
+    let target = root.make_target(path, Target::File)?;
+    not_in_procfs(target.as_fd(), path)?;
     let tree = clone_mount(terminal, false).context("copy the mount of the terminal")?;
     attach(tree.as_fd(), target.as_fd()).context("bind the terminal to /dev/console")
 }

@@ -228,13 +228,7 @@ impl<'a> Prepared<'a> {
         // (CVE-2019-16884). What config.json says openly was judged by its validation.
         // Nothing can be made in one.
         if !fresh && !mount.destination.starts_with("/proc") {
-            let fs = rustix::fs::fstatfs(&target).context("statfs of the mount target")?;
-            if fs.f_type == rustix::fs::PROC_SUPER_MAGIC {
-                return Err(Error::new(
-                    Kind::Config,
-                    format!("{} leads into a procfs", mount.destination.display()),
-                ));
-            }
+            not_in_procfs(target.as_fd(), &mount.destination)?;
         }
         Ok((target, fresh))
     }
@@ -335,6 +329,15 @@ impl Entered<'_> {
     /// Opens a path in the container.
     pub fn open(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
         self.root.open(path, flags)
+    }
+}
+
+/// Refuses a target that a symlink of the image's has led to procfs.
+fn not_in_procfs(target: BorrowedFd<'_>, path: &Path) -> Result<()> {
+    let fs = rustix::fs::fstatfs(target).context("statfs of the mount target")?;
+    match fs.f_type == rustix::fs::PROC_SUPER_MAGIC {
+        true => Err(Error::new(Kind::Config, format!("{} leads into a procfs", path.display()))),
+        false => Ok(()),
     }
 }
 

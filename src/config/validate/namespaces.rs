@@ -9,6 +9,9 @@ use crate::config::problems::member;
 /// `UID_GID_MAP_MAX_EXTENTS` of the kernel.
 const MOST_MAPPINGS: usize = 340;
 
+/// So many always fit: three numbers of ten digits in each.
+const FEW: usize = 4096 / 33;
+
 impl Judge<'_> {
     pub(super) fn namespaces(&mut self, spec: &Spec) {
         let mut seen: Vec<Ns> = Vec::new();
@@ -82,6 +85,20 @@ impl Judge<'_> {
     pub(super) fn mappings(&mut self, at: &str, maps: &[LinuxIdMapping]) {
         if maps.len() > MOST_MAPPINGS {
             self.bad(at, format!("has {} entries, the kernel takes at most {MOST_MAPPINGS}", maps.len()));
+            return;
+        }
+        // The kernel wants all of them in one write, which must be shorter than a page.
+        let line =
+            |map: &LinuxIdMapping| format!("{} {} {}\n", map.container_id(), map.host_id(), map.size()).len();
+        let page = rustix::param::page_size();
+        if maps.len() > FEW && maps.iter().map(line).sum::<usize>() >= page {
+            self.bad(
+                at,
+                format!(
+                    "has {} entries, whose text is longer than the {page} bytes that the kernel takes",
+                    maps.len()
+                ),
+            );
             return;
         }
         for (i, map) in maps.iter().enumerate() {
