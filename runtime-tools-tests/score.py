@@ -110,6 +110,8 @@ def in_machine(view, runtime, suite, out, tests):
     script = f"""
         mountpoint -q /sys/kernel/security || mount -t securityfs securityfs /sys/kernel/security
         echo '{PROFILE}' | apparmor_parser --add || exit
+        # linux_cgroups_network wants two interfaces.
+        ip link add type veth || exit
         cd /out
         {runtime} --version >version
         uname -r >kernel
