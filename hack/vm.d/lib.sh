@@ -15,9 +15,9 @@ mirror() {
     echo "$uri"
 }
 
-# key WORD…: names a thing by all that it is made of: the words, and the programs in this folder.
+# key WORDS FILE…: names a thing by all that it is made of: the words, and the programs of this folder that make it.
 key() {
-    { echo "$*"; cat hack/vm.d/*; } | sha256sum | cut -c 1-12
+    { echo "$1"; cd hack/vm.d && cat "${@:2}"; } | sha256sum | cut -c 1-12
 }
 
 # cached PATH BUILDER ARG…: makes PATH by `BUILDER ARG… NEW`, unless it is there. Two callers at once make it once, and

@@ -242,10 +242,12 @@ impl Running {
         let end = self.started + self.timeout * slow();
         let mut turns = 0;
         let status = loop {
+            // Before the look, so that a machine that stood still in between is not taken for a runtime that did.
+            let late = Instant::now() > end;
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            if Instant::now() > end {
+            if late {
                 let at = crate::host::tree(self.pid());
                 let _ = self.child.kill();
                 let _ = self.child.wait();

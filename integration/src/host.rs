@@ -180,13 +180,17 @@ pub fn slow() -> u32 {
 /// Polls until `condition` holds; false after `limit` (times [`slow`]).
 pub fn until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + limit * slow();
-    while !condition() {
-        if Instant::now() > end {
+    loop {
+        // Before the look: a machine that stood still in between proves nothing.
+        let late = Instant::now() > end;
+        if condition() {
+            return true;
+        }
+        if late {
             return false;
         }
         std::thread::sleep(Duration::from_millis(2));
     }
-    true
 }
 
 /// True where /sys/fs/cgroup is a cgroup2 file system.

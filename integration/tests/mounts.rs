@@ -427,7 +427,9 @@ fn cgroups_without_their_namespace() {
 fn id_mapped_mounts() {
     peer_differs("runc", "1.1.5 is older than uidMappings of a mount", || {
         let b = Bundle::new();
-        let tree = source_tree(&b);
+        // A folder of what the bundles are on: a tmpfs of the test's own has no id mappings before Linux 6.3.
+        let tree = b.outside();
+        fs::write(tree.join("file"), "").unwrap();
         std::os::unix::fs::chown(tree.join("file"), Some(3), Some(4)).unwrap();
         let map = |host| json!([{"containerID": 0, "hostID": host, "size": 100}]);
         let mut b = b.bind(&tree, "/mapped", "rbind,idmap").bind(&tree, "/plain", "rbind");
@@ -438,6 +440,22 @@ fn id_mapped_mounts() {
         let out = b.does("stat /mapped/file /plain/file").run().json();
         assert_eq!((&out[0]["uid"], &out[0]["gid"]), (&json!(5003), &json!(6004)), "{out}");
         assert_eq!((&out[1]["uid"], &out[1]["gid"]), (&json!(3), &json!(4)));
+    });
+}
+
+#[test]
+fn an_id_mapping_that_the_file_system_does_not_know() {
+    peer_differs("runc", "1.1.5 is older than uidMappings of a mount", || {
+        let map = json!([{"containerID": 0, "hostID": 5000, "size": 100}]);
+        let b = Bundle::new().bind("/sys/kernel", "/mapped", "rbind,idmap");
+        let last = b.spec["mounts"].as_array().unwrap().len() - 1;
+        let b = b
+            .set(&format!("/mounts/{last}/uidMappings"), map.clone())
+            .set(&format!("/mounts/{last}/gidMappings"), map);
+        let out = b.refused();
+        if peer() == Peer::Tare {
+            out.says("(/mapped): map the ids of the mount (which its file system may not support): invalid argument");
+        }
     });
 }
 

@@ -10,7 +10,7 @@ use rustix::process::WaitIdOptions;
 use rustix::thread::ThreadNameSpaceType;
 
 use super::protocol::{Channel, ToChild, ToParent};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Errno, Error, Kind, Result};
 use crate::path::Proc;
 use crate::plan::libc_flag::NEWUSER;
 use crate::plan::rootfs::{Action, IdMap, Rootfs};
@@ -65,7 +65,12 @@ fn open_all(plan: &Rootfs, init: i32, init_pidfd: BorrowedFd<'_>, channel: &Chan
         if let Some(map) = &mount.idmap {
             let userns = user_namespace(map, init).with_context(|| mount.describe())?;
             mount_idmap(tree.as_fd(), map.recursive, userns.as_fd())
-                .context("map the ids of the mount")
+                .map_err(|errno| {
+                    // Of a tmpfs before Linux 6.3, of an overlay before 5.19, of sysfs always.
+                    let why =
+                        if errno == Errno::EINVAL { " (which its file system may not support)" } else { "" };
+                    Error::os(errno, format!("map the ids of the mount{why}"))
+                })
                 .with_context(|| mount.describe())?;
         }
         channel.tell_parent(&ToParent::Source(index as u32 + 1, tree))?;
