@@ -68,7 +68,7 @@ impl Group {
             }
             CgroupManager::Cgroupfs | CgroupManager::Systemd => {
                 match Layout::detect(Path::new(CGROUP_ROOT)) {
-                    Err(_) if !systemd && rootless(global.rootless) => None,
+                    Err(_) if !systemd && rootless(global.rootless) && !has_limits(&plan) => None,
                     layout => Some(layout?),
                 }
             }
