@@ -62,8 +62,11 @@ pub(crate) fn prepare_process() {
     ONCE.call_once(|| {
         let read_only = |path: &Path| statvfs(path).is_ok_and(|s| s.flags().contains(FsFlags::ST_RDONLY));
         let sheltered = read_only(Path::new("/")) && !read_only(&std::env::temp_dir());
-        // Our parent is the sandbox's shell, PID 1 of a namespace of its own; or this is the machine of hack/vm.
-        let alone = nix::unistd::getppid().as_raw() == 1 || Path::new("/vm/command").exists();
+        // Our parent is the sandbox's shell, PID 1 of a namespace of its own, or the child of a systemd that is; or this is
+        // the machine of hack/vm.
+        let shell = nix::unistd::getppid().as_raw();
+        let in_systemd = has_systemd() && parent_of(shell) == Some(1);
+        let alone = shell == 1 || in_systemd || Path::new("/vm/command").exists();
         assert!(sheltered && alone, "not in the sandbox of integration/run: nothing is run");
         // SAFETY: two system calls that touch no memory.
         unsafe {
@@ -71,6 +74,17 @@ pub(crate) fn prepare_process() {
             libc::umask(0o022);
         }
     });
+}
+
+fn parent_of(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Whether process 1 is a systemd that can be asked for a cgroup: those of the views `systemd…`. In any other view the pid
+/// namespace is not systemd's, so that it could not be told of a process.
+pub fn has_systemd() -> bool {
+    fs::read_to_string("/proc/1/comm").is_ok_and(|name| name.trim() == "systemd")
 }
 
 /// Adds a line to the notes that `integration/run` prints at the end.

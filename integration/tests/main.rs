@@ -23,3 +23,4 @@ mod rootfs;
 mod rootless;
 mod seccomp;
 mod security;
+mod systemd;
