@@ -50,7 +50,7 @@ impl Group {
         }
         let mut maker = None;
         if systemd {
-            let user = rootless(global.rootless);
+            let user = global.rootless.unwrap_or_else(has_own_systemd);
             let unit = Unit::new(path, id, global.program, user, spec.annotations().as_ref())?;
             let connected = Maker::connect(unit, user)?;
             plan.place = connected.place();
@@ -212,6 +212,15 @@ impl Group {
 fn has_limits(plan: &CgroupPlan) -> bool {
     let limits = |writes: &Result<Vec<_>>| writes.as_ref().map_or(true, |writes| !writes.is_empty());
     limits(&plan.v2) || limits(&plan.v1)
+}
+
+/// Whether the systemd to ask is the one of the caller's user. Root of a user namespace has one of root's if there is a
+/// whole system in that namespace, as LXC makes them, and else it is root in name only.
+fn has_own_systemd() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let host = Host::new();
+    let of_root = || std::fs::metadata("/run/systemd/private").is_ok_and(|socket| socket.uid() == 0);
+    host.euid() != 0 || (host.in_user_namespace() && !of_root())
 }
 
 /// Whether the caller is to be taken for an unprivileged user: `--rootless`, or what it looks like.
