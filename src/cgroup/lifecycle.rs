@@ -207,8 +207,11 @@ impl Manager {
     /// # Errors
     /// A directory cannot be removed for another reason.
     pub fn delete_if_empty(&self) -> Result<bool> {
-        // v1 hierarchies cannot be asked all at once: without v2 a payload may have left a process in one of them.
-        if !matches!(self.unified().map(Dir::rmdir), Some(Ok(()) | Err(Errno::ENOENT))) {
+        // Of a cgroup of systemd's there is a unit to be stopped. v1 hierarchies cannot be asked all at once: without v2 a
+        // payload may have left a process in one of them.
+        if matches!(self, Manager::Systemd(_))
+            || !matches!(self.unified().map(Dir::rmdir), Some(Ok(()) | Err(Errno::ENOENT)))
+        {
             return Ok(false);
         }
         for Group { dir, .. } in self.groups() {
