@@ -2,7 +2,7 @@
 # Files are masked by a bind of the host's /dev/null, which is then read-only: its inode is the host's. runc binds the container's.
 s/^\/null (\/proc\/[a-z_]+) .*/\1 masked/
 # Folders are masked by one empty folder for all of them; runc has a tmpfs for each.
-s/^\/ (\/proc\/[a-z]+|\/sys\/[a-z]+) ro,.* - tmpfs .*/\1 masked/
+s/^\/ (\/proc\/[a-z]+|\/sys\/[a-z]+(\/block)?) ro,.* - tmpfs .*/\1 masked/
 # runc makes the file system itself read-only, which for sysfs means nothing that the mount does not.
 s/ - sysfs sysfs r[ow]/ - sysfs sysfs/
 # The folder of the v1 hierarchies is read-only when the mount is; and has the source that config.json says.
