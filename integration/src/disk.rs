@@ -89,8 +89,13 @@ impl Disk {
 
     /// Its scheduler; false if the kernel has no such one.
     pub fn set_scheduler(&self, name: &str) -> bool {
+        self.set("scheduler", name)
+    }
+
+    /// Writes to a file of the disk's queue. False where there is no such thing.
+    pub fn set(&self, file: &str, value: &str) -> bool {
         let device = self.path.file_name().unwrap().to_str().unwrap();
-        write_sys(&format!("block/{device}/queue/scheduler"), name)
+        write_sys(&format!("block/{device}/queue/{file}"), value)
     }
 }
 

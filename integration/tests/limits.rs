@@ -601,6 +601,8 @@ fn weights_divide_a_disk() {
     if !disk.set_scheduler("bfq") {
         return skip("no bfq scheduler");
     }
+    // No head start for who has just come, and the disk waits for who is the next by weight.
+    assert!(disk.set("iosched/low_latency", "0") && disk.set("iosched/strict_guarantees", "1"));
     let alone = disk.give_to(Bundle::new()).does("disk-for /dev/disk 500").run().json().as_i64().unwrap();
     if alone < 600 {
         return skip("so slow a machine that the disk is not what they wait for");
