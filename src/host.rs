@@ -3,9 +3,9 @@
 //! A default `run` asks for none but the effective user id; a test builds the facts it wants by hand
 //! with [`Host::fixed`].
 
-use std::cell::OnceCell;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// `f_type` of selinuxfs and resctrl (linux/magic.h).
 const SELINUX_MAGIC: i128 = 0xf97c_ff8c;
@@ -31,21 +31,30 @@ pub struct Facts {
 }
 
 /// What this machine can do. Lazy: every getter costs its system calls once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Host {
-    euid: OnceCell<u32>,
-    user_namespace: OnceCell<bool>,
-    apparmor: OnceCell<bool>,
-    selinux: OnceCell<bool>,
-    resctrl: OnceCell<bool>,
-    kernel: OnceCell<(u32, u32)>,
-    missing_capabilities: OnceCell<u64>,
+    euid: OnceLock<u32>,
+    user_namespace: OnceLock<bool>,
+    apparmor: OnceLock<bool>,
+    selinux: OnceLock<bool>,
+    resctrl: OnceLock<bool>,
+    kernel: OnceLock<(u32, u32)>,
+    missing_capabilities: OnceLock<u64>,
 }
 
 impl Host {
-    /// The machine we run on; nothing is probed yet.
-    pub fn new() -> Host {
-        Host::default()
+    /// The machine we run on; whatever was asked before is known.
+    pub fn here() -> &'static Host {
+        static HERE: Host = Host {
+            euid: OnceLock::new(),
+            user_namespace: OnceLock::new(),
+            apparmor: OnceLock::new(),
+            selinux: OnceLock::new(),
+            resctrl: OnceLock::new(),
+            kernel: OnceLock::new(),
+            missing_capabilities: OnceLock::new(),
+        };
+        &HERE
     }
 
     /// A machine made of the given facts; nothing is ever probed.
@@ -66,12 +75,13 @@ impl Host {
         *self.euid.get_or_init(|| rustix::process::geteuid().as_raw())
     }
 
-    /// Are we inside a user namespace that is not the initial one? Read from the uid map: only the
-    /// initial namespace maps all ids one to one.
+    /// Are we inside a user namespace that is not the initial one? Told by its number, which is fixed: one system call,
+    /// and true in a namespace that maps all ids one to one, too, whose root is none of the host's either.
     pub fn in_user_namespace(&self) -> bool {
-        *self.user_namespace.get_or_init(|| match std::fs::read_to_string("/proc/self/uid_map") {
-            Ok(map) => !map.split_ascii_whitespace().eq(["0", "0", "4294967295"]),
-            Err(_) => false,
+        /// `PROC_USER_INIT_INO` of the kernel.
+        const INITIAL: u64 = 0xEFFF_FFFD;
+        *self.user_namespace.get_or_init(|| {
+            rustix::fs::stat("/proc/self/ns/user").is_ok_and(|namespace| namespace.st_ino != INITIAL)
         })
     }
 
@@ -170,7 +180,7 @@ mod tests {
 
     #[test]
     fn this_machine() {
-        let host = Host::new();
+        let host = Host::here();
         assert!(host.kernel().0 >= 4);
         assert!(host.is_own_network_namespace(Path::new("/proc/self/ns/net")));
         assert!(!host.is_own_network_namespace(Path::new("/proc/self/ns/uts")));

@@ -254,6 +254,11 @@ impl Proc {
         Ok(Proc { root: Root::new(fd) })
     }
 
+    /// The same for one that this process has made with fsmount(2), and not looked up.
+    pub fn just_made(fd: OwnedFd) -> Proc {
+        Proc { root: Root::new(fd) }
+    }
+
     /// The procfs at /proc of the caller's root.
     pub fn open() -> Result<Proc> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

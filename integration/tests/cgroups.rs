@@ -8,8 +8,7 @@ use tare_integration::*;
 
 /// The container's directory in the hierarchy that has the controller.
 fn dir(c: &Container, controller: &str) -> PathBuf {
-    let part = format!("/{controller}/");
-    cgroups_of(c.pid()).into_iter().find(|d| is_v2() || d.to_string_lossy().contains(&part)).unwrap()
+    cgroup_of(c.pid(), controller)
 }
 
 fn device(allow: bool, kind: &str, major: i64, minor: i64, access: &str) -> Value {
@@ -151,6 +150,15 @@ fn absolute_and_relative_paths() {
     drop(c);
     for dir in cgroups_with(name.trim_end_matches("/x")).iter().rev() {
         let _ = fs::remove_dir(dir);
+    }
+}
+
+#[test]
+fn a_failure_leaves_no_parents() {
+    for broken in [Bundle::new().hook("createRuntime", "exit 3"), Bundle::new().args(["/missing"])] {
+        let name = broken.id.clone();
+        let b = broken.set("/linux/cgroupsPath", json!(format!("/{name}/deep/er")));
+        b.refused();
     }
 }
 

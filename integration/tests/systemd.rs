@@ -85,8 +85,7 @@ fn gone(id: &str) {
 
 /// The directory of the container in the hierarchy that has the controller.
 fn dir(c: &Container, controller: &str) -> std::path::PathBuf {
-    let part = format!("/{controller}/");
-    cgroups_of(c.pid()).into_iter().find(|d| is_v2() || d.to_string_lossy().contains(&part)).unwrap()
+    cgroup_of(c.pid(), controller)
 }
 
 fn in_file(c: &Container, controller: &str, file: &str) -> String {

@@ -7,12 +7,14 @@ use super::{Group, Manager, V1, V2};
 use crate::error::{Errno, Error, Kind, Result};
 use crate::plan::cgroup::CgroupPlan;
 
-/// Directories made by this call, parents first; dropping removes them, the last one first.
-#[derive(Default)]
-pub(super) struct Made(Vec<Dir>);
+/// The directories that were made for a cgroup, parents first; dropping removes them, the last one first.
+#[derive(Debug, Default)]
+#[must_use = "dropping removes the cgroup"]
+pub struct Made(Vec<Dir>);
 
 impl Made {
-    fn keep(mut self) {
+    /// They stay.
+    pub fn keep(mut self) {
         self.0.clear();
     }
 }
@@ -53,29 +55,30 @@ impl Manager {
     /// The cgroup is there and has processes or is frozen; a limit has no controller or is refused; no
     /// permission ([`Error::errno`] tells, for callers that may go on without a cgroup).
     pub fn create(layout: &Layout, plan: &CgroupPlan) -> Result<Manager> {
-        let (manager, made, unguarded) = make_all(layout, plan)?;
+        let manager = Manager::planned(layout, plan)?;
+        let (made, unguarded) = manager.make_all(layout, plan)?;
         manager.guard(&plan.devices, unguarded)?;
         made.keep();
         Ok(manager)
     }
 
-    /// The same, but a device policy that is a program is left to [`Manager::guard`], as the kernel's verifier takes 0.2 ms
+    /// The same for one that was [planned](Manager::planned), but a device policy that is a program is left to [`Manager::guard`], as the kernel's verifier takes 0.2 ms
     /// for it: it has to be in force before the first process that is not the runtime's own. The lines of v1 are
     /// written here: between the one that denies all and those that allow, our own process could make no node.
+    /// What was made is given back, too, parents included: a later failure must leave nothing of it.
     ///
     /// # Errors
     /// As [`Manager::create`].
-    pub fn create_unguarded(layout: &Layout, plan: &CgroupPlan) -> Result<(Manager, Option<Unguarded>)> {
-        let (manager, made, unguarded) = make_all(layout, plan)?;
-        let left = match manager.v1("devices") {
+    pub fn create_unguarded(&self, layout: &Layout, plan: &CgroupPlan) -> Result<(Option<Unguarded>, Made)> {
+        let (made, unguarded) = self.make_all(layout, plan)?;
+        let left = match self.v1("devices") {
             Some(_) => {
-                manager.guard(&plan.devices, unguarded)?;
+                self.guard(&plan.devices, unguarded)?;
                 None
             }
             None => Some(unguarded),
         };
-        made.keep();
-        Ok((manager, left))
+        Ok((left, made))
     }
 }
 
@@ -110,6 +113,33 @@ impl Manager {
         Ok(())
     }
 
+    fn make_all(&self, layout: &Layout, plan: &CgroupPlan) -> Result<(Made, Unguarded)> {
+        let mut made = Made::default();
+        let mut fresh = true;
+        let mut controllers = None;
+        if let (Some(dir), Some(hierarchy)) = (self.unified(), &layout.unified) {
+            fresh = make(dir, &layout.mount_point(hierarchy), &mut made)?;
+            if !fresh {
+                check_unused(dir)?;
+            }
+            if layout.is_v2() {
+                controllers = Some(enable_all(dir, &layout.at(hierarchy, ""))?);
+            }
+        }
+        let mut fresh_devices = fresh;
+        for (group, hierarchy) in self.groups().iter().zip(&layout.v1) {
+            let new = make_v1(&group.dir, hierarchy, layout, &mut made)?;
+            if !new {
+                check_unused_v1(&group.dir, hierarchy.has("freezer"))?;
+            }
+            if hierarchy.has("devices") {
+                fresh_devices = new;
+            }
+        }
+        self.fill(plan, controllers.as_deref())?;
+        Ok((made, Unguarded { fresh: fresh_devices }))
+    }
+
     fn fill(&self, plan: &CgroupPlan, controllers: Option<&str>) -> Result<()> {
         self.write_limits(plan, controllers)?;
         self.v1("cpuset").map_or(Ok(()), inherit_cpuset)
@@ -134,34 +164,6 @@ fn make_v1(dir: &Dir, hierarchy: &Hierarchy, layout: &Layout, made: &mut Made) -
 pub struct Unguarded {
     /// Nobody has used it before.
     pub(super) fresh: bool,
-}
-
-fn make_all(layout: &Layout, plan: &CgroupPlan) -> Result<(Manager, Made, Unguarded)> {
-    let manager = Manager::planned(layout, plan)?;
-    let mut made = Made::default();
-    let mut fresh = true;
-    let mut controllers = None;
-    if let (Some(dir), Some(hierarchy)) = (manager.unified(), &layout.unified) {
-        fresh = make(dir, &layout.mount_point(hierarchy), &mut made)?;
-        if !fresh {
-            check_unused(dir)?;
-        }
-        if layout.is_v2() {
-            controllers = Some(enable_all(dir, &layout.at(hierarchy, ""))?);
-        }
-    }
-    let mut fresh_devices = fresh;
-    for (group, hierarchy) in manager.groups().iter().zip(&layout.v1) {
-        let new = make_v1(&group.dir, hierarchy, layout, &mut made)?;
-        if !new {
-            check_unused_v1(&group.dir, hierarchy.has("freezer"))?;
-        }
-        if hierarchy.has("devices") {
-            fresh_devices = new;
-        }
-    }
-    manager.fill(plan, controllers.as_deref())?;
-    Ok((manager, made, Unguarded { fresh: fresh_devices }))
 }
 
 /// Makes a directory and what is missing above it, below the mount point. False when it was there already.

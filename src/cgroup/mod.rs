@@ -28,7 +28,7 @@ mod systemd;
 mod view;
 mod walk;
 
-pub use create::Unguarded;
+pub use create::{Made, Unguarded};
 pub use entry::{Entry, SubCgroups};
 pub use layout::Layout;
 pub use oom::OomWatch;

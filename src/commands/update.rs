@@ -20,7 +20,7 @@ pub fn run(global: &Global, options: &UpdateOptions) -> Result<i32> {
         [("--l3-cache-schema", &options.l3_cache_schema), ("--mem-bw-schema", &options.mem_bw_schema)]
     {
         if given.as_ref().is_some_and(|schema| !schema.is_empty()) {
-            match Host::new().resctrl() {
+            match Host::here().resctrl() {
                 true => return Err(unsupported(flag)),
                 false => bail!(Unsupported, "{flag}: Intel RDT is not enabled: resctrl is not mounted"),
             }

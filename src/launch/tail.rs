@@ -2,11 +2,11 @@
 //! `exec`; what stands before what is the security of it.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::Mode;
 
 use super::protocol::{Channel, ToChild, ToParent};
 use crate::console::Pty;
@@ -314,9 +314,8 @@ fn find_executable(process: &Process) -> Result<CString> {
 }
 
 fn usable(path: &CStr) -> Result<(), Errno> {
-    let file =
-        rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(crate::sys::errno)?;
-    match crate::path::file_type(file.as_fd())? {
+    let stat = rustix::fs::stat(path).map_err(crate::sys::errno)?;
+    match rustix::fs::FileType::from_raw_mode(stat.st_mode) {
         rustix::fs::FileType::RegularFile => sched::may_execute(path),
         rustix::fs::FileType::Directory => Err(Errno::EISDIR),
         _ => Err(Errno::EACCES),

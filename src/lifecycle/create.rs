@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::files::{Inherited, PidFile, send_pidfd, terminal};
 use super::group::Group;
 use super::{destroy, namespace_paths, poststop};
-use crate::cgroup::Manager;
+use crate::cgroup::{Made, Manager};
 use crate::cli::{CreateOptions, Global, RunOptions};
 use crate::config::{self, Config};
 use crate::error::{Context, Error, Kind, Result};
@@ -45,6 +45,8 @@ struct Ready {
 struct Scaffold {
     group: Group,
     manager: Manager,
+    /// Its directories, and those above it that were not there.
+    made: Made,
     identity: Identity,
     plan: Plan,
     /// A process was started, so hooks may have run: poststop has something to clean up.
@@ -53,6 +55,17 @@ struct Scaffold {
 }
 
 impl Scaffold {
+    /// All of it stays.
+    fn finish(&mut self) {
+        self.complete = true;
+        self.keep_parents();
+    }
+
+    /// The cgroups above the container's are not an attempt's any more.
+    fn keep_parents(&mut self) {
+        std::mem::take(&mut self.made).keep();
+    }
+
     fn take_down(&mut self) {
         if self.complete {
             return;
@@ -63,6 +76,7 @@ impl Scaffold {
         {
             log::warn(&e.to_string());
         }
+        drop(std::mem::take(&mut self.made));
         destroy::unmount_rootfs(&self.plan);
         if self.launched {
             poststop(&self.plan.hooks, &self.identity);
@@ -85,7 +99,7 @@ pub fn create(global: &Global, options: &CreateOptions) -> Result<()> {
         let _ = container.remove();
         return Err(create_failed(e));
     }
-    scaffold.complete = true;
+    scaffold.finish();
     if let Some(file) = pid_file {
         file.keep();
     }
@@ -116,7 +130,7 @@ pub fn run(global: &Global, options: &RunOptions) -> Result<i32> {
         file.keep();
     }
     if mode == Mode::Detached {
-        scaffold.complete = true;
+        scaffold.finish();
         if let Some(relay) = notify {
             use std::os::fd::AsFd;
             // The launch is over; this may take for ever, and may be given up.
@@ -127,9 +141,10 @@ pub fn run(global: &Global, options: &RunOptions) -> Result<i32> {
         return Ok(0);
     }
     log::succeeded();
+    scaffold.keep_parents();
     let code = crate::foreground::stand_in(running, notify);
     if options.keep {
-        scaffold.complete = true;
+        scaffold.finish();
     } else {
         scaffold.take_down();
         container.remove()?;
@@ -169,7 +184,7 @@ fn make(global: &Global, options: &CreateOptions, mode: Mode) -> Result<Ready> {
     let mut plan = plan::build(&config.spec, &plan_options)?;
     if let Some(rootfs) = plan.rootfs.as_mut().filter(|rootfs| rootfs.label.is_some()) {
         // `linux.mountLabel` means nothing without SELinux, where mount options for it are unknown.
-        rootfs.label = rootfs.label.take().filter(|_| Host::new().selinux());
+        rootfs.label = rootfs.label.take().filter(|_| Host::here().selinux());
     }
     log::debug(|| format!("plan: {plan:?}"));
     let program = compile(config.spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()))?;
@@ -181,11 +196,12 @@ fn make(global: &Global, options: &CreateOptions, mode: Mode) -> Result<Ready> {
     // From here on something is made.
     let mut reservation = store.reserve(&options.id)?;
     let mut state = first_state(global, options, &config, &plan, &bundle)?;
+    let planned = group.planned()?;
     if group.is_wanted() {
-        record_cgroup(&mut state, &group.planned()?)?;
+        record_cgroup(&mut state, &planned)?;
         reservation.checkpoint(&state)?;
     }
-    let (manager, mut unguarded) = group.make()?;
+    let (manager, mut unguarded, made) = group.make(planned)?;
     if matches!(manager, Manager::None) {
         // What was planned may not be made.
         (state.cgroup, state.cgroup_paths) = Default::default();
@@ -193,7 +209,7 @@ fn make(global: &Global, options: &CreateOptions, mode: Mode) -> Result<Ready> {
     let view = group.view(&manager, &plan.namespaces);
     let identity = super::identity(&state);
     // Dropped in reverse on the way out of a failure: the process (in `running`), the scaffold, the reservation.
-    let mut scaffold = Scaffold { group, manager, identity, plan, launched: false, complete: false };
+    let mut scaffold = Scaffold { group, manager, made, identity, plan, launched: false, complete: false };
     let (notify, gate) = at_the_door(&reservation, notify_socket.as_deref(), mode)?;
     let entry = scaffold.group.entry(&scaffold.manager)?;
     scaffold.launched = true;
@@ -225,7 +241,7 @@ fn make(global: &Global, options: &CreateOptions, mode: Mode) -> Result<Ready> {
             if early { reservation.publish() } else { Ok(()) }
         },
         early,
-        unprivileged: !rustix::process::geteuid().is_root(),
+        unprivileged: Host::here().euid() != 0,
         oom_killed: &|| scaffold.manager.oom_killed().unwrap_or(false),
     });
     let running = launched?;
@@ -261,7 +277,7 @@ fn judge(config: &Config, global: &Global, options: &CreateOptions, mode: Mode) 
         systemd_cgroup: global.cgroup_manager == crate::cli::CgroupManager::Systemd,
         no_pivot: options.no_pivot,
     };
-    for warning in config::validate(config, &Host::new(), &judgement)? {
+    for warning in config::validate(config, Host::here(), &judgement)? {
         log::warn(&warning);
     }
     Ok(())

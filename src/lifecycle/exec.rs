@@ -99,7 +99,7 @@ pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
             meanwhile: &mut |_| Ok(()),
             // Whoever waits for the pidfd may expect that the process is ready by then.
             early: options.pidfd_socket.is_none(),
-            unprivileged: !rustix::process::geteuid().is_root(),
+            unprivileged: Host::here().euid() != 0,
             oom_killed: &|| manager.oom_killed().unwrap_or(false),
         })
     };
@@ -167,12 +167,12 @@ fn root_of(container: &Container, state: &State) -> Result<OwnedFd> {
 /// The process to run: that of `--process`, or the stored one with the flags, and with the stored one's confinement
 /// wherever it says nothing.
 fn process(options: &ExecOptions, spec: &Spec) -> Result<Process> {
-    let host = Host::new();
+    let host = Host::here();
     let stored = spec.process().as_ref();
     let mut process = match &options.process {
         Some(path) => {
             let bytes = std::fs::read(path).with_context(|| format!("--process: read {}", path.display()))?;
-            let (mut process, warnings) = config::process_from_slice(&bytes, &host)?;
+            let (mut process, warnings) = config::process_from_slice(&bytes, host)?;
             warnings.iter().for_each(|warning| log::warn(warning));
             if let Some(stored) = stored {
                 inherit(&mut process, stored);
@@ -194,7 +194,7 @@ fn process(options: &ExecOptions, spec: &Spec) -> Result<Process> {
         }
     };
     override_by_flags(&mut process, options)?;
-    config::validate_process(&process, &host)?;
+    config::validate_process(&process, host)?;
     Ok(process)
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::CGROUP_ROOT;
-use crate::cgroup::{Entry, Layout, Maker, Manager, MountView, Unguarded};
+use crate::cgroup::{Entry, Layout, Made, Maker, Manager, MountView, Unguarded};
 use crate::cli::{CgroupManager, Global};
 use crate::error::{Errno, Error, Result};
 use crate::host::Host;
@@ -44,7 +44,7 @@ impl Group {
         let systemd = global.cgroup_manager == CgroupManager::Systemd;
         // To systemd the path means something else.
         let mut plan = cgroup::build(path.filter(|_| !systemd), id, resources, nodes)?;
-        if Host::new().euid() != 0 {
+        if Host::here().euid() != 0 {
             // What no user may set, and in a user namespace of no privileges none needs.
             plan.devices = Devices { allow: true, rules: Vec::new() };
         }
@@ -100,26 +100,25 @@ impl Group {
         }
     }
 
-    /// Makes what can be made before there is a process: everything but a scope of systemd, and but the device policy,
-    /// if that is left to [`Group::guard`].
+    /// Makes of what was planned what can be made before there is a process: everything but a scope of systemd, and but the
+    /// device policy, if that is left to [`Group::guard`].
     ///
     /// # Errors
     /// Those of [`Manager::create_unguarded`]; nothing is left then.
-    pub fn make(&self) -> Result<(Manager, Option<Unguarded>)> {
-        let Some(layout) = &self.layout else { return Ok((Manager::None, None)) };
+    pub fn make(&self, manager: Manager) -> Result<(Manager, Option<Unguarded>, Made)> {
+        let Some(layout) = &self.layout else { return Ok((Manager::None, None, Made::default())) };
         let Some(maker) = &self.maker else {
-            return match Manager::create_unguarded(layout, &self.plan) {
-                Ok((manager, unguarded)) => Ok((self.give_away(manager)?, unguarded)),
-                Err(error) => self.without(error).map(|manager| (manager, None)),
+            return match manager.create_unguarded(layout, &self.plan) {
+                Ok((unguarded, made)) => Ok((self.give_away(manager)?, unguarded, made)),
+                Err(error) => self.without(error).map(|manager| (manager, None, Made::default())),
             };
         };
-        let manager = maker.planned(layout, &self.plan)?;
         let unguarded = manager.unguarded();
         if !maker.is_slice() {
-            return Ok((manager, unguarded));
+            return Ok((manager, unguarded, Made::default()));
         }
         match maker.start(&manager, layout, &self.plan, None) {
-            Ok(()) => Ok((self.give_away(manager)?, unguarded)),
+            Ok(()) => Ok((self.give_away(manager)?, unguarded, Made::default())),
             Err(error) => {
                 if maker.is_ours() {
                     let _ = manager.delete();
@@ -218,7 +217,7 @@ fn has_limits(plan: &CgroupPlan) -> bool {
 /// whole system in that namespace, as LXC makes them, and else it is root in name only.
 fn has_own_systemd() -> bool {
     use std::os::unix::fs::MetadataExt;
-    let host = Host::new();
+    let host = Host::here();
     let of_root = || std::fs::metadata("/run/systemd/private").is_ok_and(|socket| socket.uid() == 0);
     host.euid() != 0 || (host.in_user_namespace() && !of_root())
 }
@@ -226,7 +225,7 @@ fn has_own_systemd() -> bool {
 /// Whether the caller is to be taken for an unprivileged user: `--rootless`, or what it looks like.
 pub(super) fn rootless(given: Option<bool>) -> bool {
     given.unwrap_or_else(|| {
-        let host = Host::new();
+        let host = Host::here();
         host.euid() != 0 || host.in_user_namespace()
     })
 }

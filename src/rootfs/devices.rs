@@ -26,6 +26,7 @@ pub fn populate(root: &Root, plan: &Rootfs) -> Result<()> {
     // One resolution for everything that lies directly in /dev, and inside the rootfs whatever /dev is
     // (CVE-2026-41579).
     let dev = root.make_dirs(Path::new("/dev"))?;
+    let mut sample = None;
     for device in &plan.devices {
         let what = || format!("make device {}", device.path.display());
         if plan.bind_devices {
@@ -33,10 +34,12 @@ pub fn populate(root: &Root, plan: &Rootfs) -> Result<()> {
             continue;
         }
         let made = match device.path.strip_prefix("/dev") {
-            Ok(name) if name.components().count() == 1 => make(dev.as_fd(), name.as_os_str(), device),
+            Ok(name) if name.components().count() == 1 => {
+                make(dev.as_fd(), name.as_os_str(), device, &mut sample)
+            }
             _ => {
                 let (dir, name) = root.make_parent(&device.path)?;
-                make(dir.as_fd(), name, device)
+                make(dir.as_fd(), name, device, &mut None)
             }
         };
         match made {
@@ -51,18 +54,24 @@ pub fn populate(root: &Root, plan: &Rootfs) -> Result<()> {
     Ok(())
 }
 
-fn make(dir: BorrowedFd<'_>, name: &OsStr, device: &Device) -> Result<()> {
+/// Owner, group and mode that a node has come out with in this directory: the next one that is made the same way does, too.
+type Sample = Option<(u32, u32, u32)>;
+
+fn make(dir: BorrowedFd<'_>, name: &OsStr, device: &Device, sample: &mut Sample) -> Result<()> {
     let kind = file_type(device.kind);
     let number = match device.kind {
         DeviceKind::Fifo => 0,
         _ => rustix::fs::makedev(device.major, device.minor),
     };
     let mode = Mode::from_raw_mode(device.mode);
-    match rustix::fs::mknodat(dir, name, kind, mode, number) {
+    let wanted = (device.uid, device.gid, device.mode);
+    let new = match rustix::fs::mknodat(dir, name, kind, mode, number) {
+        Ok(()) if *sample == Some(wanted) => return Ok(()),
+        Ok(()) => true,
         // The image's, or a mount's: it may stay if it is this very device.
-        Ok(()) | Err(Rerrno::EXIST) => {}
+        Err(Rerrno::EXIST) => false,
         Err(e) => return Err(e).context("mknod"),
-    }
+    };
     let is_it = |stat: &Stat| {
         FileType::from_raw_mode(stat.st_mode) == kind && (number == 0 || stat.st_rdev == number)
     };
@@ -72,6 +81,9 @@ fn make(dir: BorrowedFd<'_>, name: &OsStr, device: &Device) -> Result<()> {
         return Err(Error::new(Kind::System, "another file is there already"));
     }
     if owned(&stat) && stat.st_mode & 0o7777 == device.mode {
+        if new {
+            *sample = Some(wanted);
+        }
         return Ok(());
     }
     // By a descriptor that is known to be the node: chmod and chown by name could be led elsewhere.
@@ -102,7 +114,7 @@ fn file_type(kind: DeviceKind) -> FileType {
 fn bind(root: &Root, device: &Device) -> Result<()> {
     if device.kind == DeviceKind::Fifo {
         let (dir, name) = root.make_parent(&device.path)?;
-        return make(dir.as_fd(), name, device);
+        return make(dir.as_fd(), name, device, &mut None);
     }
     let target = root.make_target(&device.path, Target::File)?;
     not_in_procfs(target.as_fd(), &device.path)?;

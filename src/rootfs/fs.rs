@@ -56,8 +56,8 @@ pub fn make(
         }
         context => context.with_context(|| format!("open file system {kind:?}"))?,
     };
-    if kind == "tmpfs" && !place.fresh {
-        // The mode of what it covers, unless an option below says otherwise: `--tmpfs /run` relies on it, as runc does it.
+    if kind == "tmpfs" && !place.fresh && !options.data.iter().any(|option| option.starts_with("mode=")) {
+        // The mode of what it covers, unless an option says otherwise: `--tmpfs /run` relies on it, as runc does it.
         let stat = rustix::fs::fstat(place.target).context("stat the mount target")?;
         fsconfig_set_string(&context, "mode", format!("{:o}", stat.st_mode & 0o7777))
             .context("set the mode")?;

@@ -33,6 +33,8 @@ pub use cgroup::View as CgroupView;
 pub struct Prepared<'a> {
     plan: &'a Rootfs,
     root: Root,
+    /// What the root is mounted on: with a mount namespace of its own the old root.
+    place: OwnedFd,
     proc: Option<Proc>,
     devpts: Option<OwnedFd>,
     hide: hide::Sources,
@@ -105,7 +107,8 @@ impl<'a> Prepared<'a> {
         }
         attach(root.as_fd(), place.as_fd()).with_context(|| format!("mount root {}", plan.path.display()))?;
         let hide = hide::Sources::open(plan)?;
-        let mut prepared = Prepared { plan, root: Root::new(root), proc: None, devpts: None, hide };
+        let root = Root::new(root);
+        let mut prepared = Prepared { plan, root, place, proc: None, devpts: None, hide };
         for (i, mount) in plan.mounts.iter().enumerate() {
             let source = match (&mut given, mount.wants_source()) {
                 (Some(given), true) => given.get_mut(i).and_then(Option::take),
@@ -116,7 +119,7 @@ impl<'a> Prepared<'a> {
         if plan.populate_dev {
             devices::populate(&prepared.root, plan)?;
         }
-        if let Some(cwd) = &plan.cwd {
+        if let Some(cwd) = plan.cwd.as_ref().filter(|cwd| cwd.as_path() != Path::new("/")) {
             // As runc: it is made with the rights of the container's root. A path that cannot be made is
             // reported when the process enters it.
             let _ = prepared.root.make_dirs(cwd);
@@ -164,7 +167,7 @@ impl<'a> Prepared<'a> {
                     .with_context(|| format!("attach {kind} to {}", mount.destination.display()))?;
                 finish(tree.as_fd(), &mount.options)?;
                 if kind == "proc" && mount.destination == Path::new("/proc") {
-                    self.proc = Some(Proc::verify(tree)?);
+                    self.proc = Some(Proc::just_made(tree));
                 } else if kind == "devpts" && mount.destination == Path::new("/dev/pts") {
                     self.devpts = Some(tree);
                 } else {
@@ -279,14 +282,12 @@ impl<'a> Prepared<'a> {
 
     /// Makes the rootfs this process's root and forgets the old one.
     pub fn enter(self) -> Result<Entered<'a>> {
-        let Prepared { plan, root, proc, devpts, hide } = self;
+        let Prepared { plan, root, place, proc, devpts, hide } = self;
         if plan.no_pivot || !plan.own_namespace {
             rustix::process::fchdir(&root).context("chdir to the rootfs")?;
             rustix::process::chroot(".").context("chroot to the rootfs")?;
         } else {
-            let old =
-                rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-                    .context("open /")?;
+            let old = place;
             rustix::process::fchdir(&root).context("chdir to the rootfs")?;
             // The new root and the place for the old one may be the same: the old is then on top.
             rustix::process::pivot_root(".", ".")

@@ -5,6 +5,7 @@ use super::{ContainerId, State, Status, process};
 use crate::bail;
 use crate::error::{Context, Error, Kind, Result};
 use crate::gate;
+use crate::host::Host;
 use crate::log;
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, flock, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
@@ -134,11 +135,8 @@ impl Store {
 /// the flag says which.
 fn default_root() -> (PathBuf, bool) {
     choose_root(std::env::var_os("XDG_RUNTIME_DIR"), || {
-        if !rustix::process::geteuid().is_root() {
-            return true;
-        }
-        let uid_map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-        is_in_user_namespace(&uid_map) && std::env::var_os("USER").is_none_or(|user| user != "root")
+        let named_root = || std::env::var_os("USER").is_some_and(|user| user == "root");
+        Host::here().euid() != 0 || (Host::here().in_user_namespace() && !named_root())
     })
 }
 
@@ -148,10 +146,6 @@ fn choose_root(runtime_dir: Option<OsString>, honour: impl FnOnce() -> bool) -> 
         Some(dir) if honour() => (Path::new(&dir).join("tare"), true),
         _ => (PathBuf::from("/run/tare"), false),
     }
-}
-
-fn is_in_user_namespace(uid_map: &str) -> bool {
-    !uid_map.is_empty() && !uid_map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
 }
 
 /// A claimed id whose container is being made.

@@ -88,35 +88,31 @@ mod entry {
             if !wanted {
                 return;
             }
-            let flags = libc::O_PATH | libc::O_CLOEXEC;
-            let exe = call(libc::SYS_open, [c"/proc/self/exe".as_ptr() as usize, flags as usize, 0, 0, 0]);
-            if exe < 0 {
-                return;
-            }
-            let exe = exe as usize;
+            let exe = c"/proc/self/exe".as_ptr() as usize;
             let mut stat = MaybeUninit::<[u64; 15]>::uninit();
             let stat = stat.as_mut_ptr().cast::<u64>();
-            let known = call(libc::SYS_fstatfs, [exe, stat as usize, 0, 0, 0]) == 0;
-            if known && stat.add(F_FLAGS).read() & libc::ST_RDONLY != 0 {
+            if call(libc::SYS_statfs, [exe, stat as usize, 0, 0, 0]) != 0 {
+                return;
+            }
+            if stat.add(F_FLAGS).read() & libc::ST_RDONLY != 0 {
                 super::SEALED.store(true, Ordering::Relaxed);
-            } else if known {
+            } else {
                 execute(exe, argv, envp);
             }
-            call(libc::SYS_close, [exe, 0, 0, 0, 0]);
         }
     }
 
     /// Executes the file once more through a read-only mount of it. Returns if that cannot be.
     unsafe fn execute(exe: usize, argv: *const usize, envp: *const usize) {
         let empty = c"".as_ptr() as usize;
-        let flags =
-            libc::OPEN_TREE_CLONE as usize | libc::OPEN_TREE_CLOEXEC as usize | libc::AT_EMPTY_PATH as usize;
+        let flags = libc::OPEN_TREE_CLONE as usize | libc::OPEN_TREE_CLOEXEC as usize;
+        let here = libc::AT_FDCWD as usize;
         // set, clear, propagation, userns_fd
         let attr: [u64; 4] = [libc::MOUNT_ATTR_RDONLY, 0, 0, 0];
         let (at, size) = (attr.as_ptr() as usize, size_of_val(&attr));
         // SAFETY: descriptors and strings of this frame, and the vectors that the kernel itself has made.
         unsafe {
-            let tree = call(libc::SYS_open_tree, [exe, empty, flags, 0, 0]);
+            let tree = call(libc::SYS_open_tree, [here, exe, flags, 0, 0]);
             if tree < 0 {
                 return;
             }

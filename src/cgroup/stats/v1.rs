@@ -100,7 +100,8 @@ const DETAILS: [(&str, Field); 6] = [
 ];
 
 /// Bytes and operations as the throttling layer counts them, which sees all I/O. runc asks the I/O scheduler first, but
-/// bfq (and before Linux 5.0 cfq) has zeros for every device that has another scheduler or none. The details only it has.
+/// bfq (and before Linux 5.0 cfq) has zeros for every device that has another scheduler or none; Linux 5.18 to 6.4 have them in
+/// the throttling layer for what has no limits. So the first that has counted anything. The details only a scheduler has.
 pub(super) fn blkio(dir: &Dir, blkio: &mut Blkio) -> Result<()> {
     // An old kernel's throttling layer has no recursive files: it counts without the cgroups below.
     let layers = ["blkio.throttle.", "blkio.bfq.", "blkio."];
@@ -110,8 +111,11 @@ pub(super) fn blkio(dir: &Dir, blkio: &mut Blkio) -> Result<()> {
             layers.map(|layer| format!("{layer}{file}")).into_iter().chain([format!("blkio.throttle.{own}")])
         {
             let entries = parse_blkio(&text(dir, &name)?.unwrap_or_default());
-            if !entries.is_empty() {
+            let counted = entries.iter().any(|entry| entry.value > 0);
+            if counted || field(blkio).is_empty() {
                 *field(blkio) = entries;
+            }
+            if counted {
                 break;
             }
         }

@@ -90,8 +90,8 @@ impl Judge<'_> {
         // The kernel wants all of them in one write, which must be shorter than a page.
         let line =
             |map: &LinuxIdMapping| format!("{} {} {}\n", map.container_id(), map.host_id(), map.size()).len();
-        let page = rustix::param::page_size();
-        if maps.len() > FEW && maps.iter().map(line).sum::<usize>() >= page {
+        if maps.len() > FEW && maps.iter().map(line).sum::<usize>() >= rustix::param::page_size() {
+            let page = rustix::param::page_size();
             self.bad(
                 at,
                 format!(
