@@ -67,10 +67,13 @@ fn busy(disk: Option<&Disk>) -> Container {
     }
     let mut verbs = "spend 100 -- hold 20 -- spawn 2 -- touch /dev/shm/f -- write /dev/shm/f x".to_owned();
     if let Some(disk) = disk {
-        // Linux 5.18 to 6.4 count on v1 only what has limits.
-        let much = json!([disk.limit("rate", 1u64 << 40)]);
-        let limits = json!({"throttleReadBpsDevice": much, "throttleWriteBpsDevice": much});
-        b = disk.give_to(b.set("/linux/resources/blockIO", limits));
+        if has_controller(if is_v2() { "io" } else { "blkio" }) {
+            // Linux 5.18 to 6.4 count on v1 only what has limits.
+            let much = json!([disk.limit("rate", 1u64 << 40)]);
+            let limits = json!({"throttleReadBpsDevice": much, "throttleWriteBpsDevice": much});
+            b = b.set("/linux/resources/blockIO", limits);
+        }
+        b = disk.give_to(b);
         verbs += " -- disk read /dev/disk 1048576 65536 -- disk write /dev/disk 524288 65536";
     }
     let c = b.does(&format!("{verbs} -- print done -- {IDLE}")).start();
