@@ -295,6 +295,7 @@ fn no_capabilities() -> oci_spec::runtime::LinuxCapabilities {
 fn capability(name: &str) -> Result<Capability> {
     let upper = name.to_ascii_uppercase();
     let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
-    serde_json::from_value(serde_json::Value::String(full))
+    serde_json::to_vec(&full)
+        .and_then(|text| serde_json::from_slice(&text))
         .map_err(|_| Error::new(Kind::Usage, format!("--cap: unknown capability {name:?}")))
 }

@@ -38,7 +38,7 @@ pub fn manager(state: &State) -> Result<Manager> {
     match &state.cgroup {
         None => Ok(Manager::None),
         Some(record) => {
-            let record = serde_json::from_str(record.get())
+            let record = serde_json::from_slice(record.get().as_bytes())
                 .map_err(|e| Error::new(Kind::State, format!("the recorded cgroup: {e}")))?;
             Manager::open(&record)
         }

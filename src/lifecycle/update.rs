@@ -12,7 +12,7 @@ pub fn update(container: &mut Container, change: &LinuxResources) -> Result<()> 
     container.lock()?;
     let state = container.state()?;
     let holds = match &state.resources {
-        Some(recorded) => serde_json::from_str(recorded.get())
+        Some(recorded) => serde_json::from_slice(recorded.get().as_bytes())
             .map_err(|e| Error::new(Kind::State, format!("the recorded resources: {e}")))?,
         None => {
             let config = super::stored_config(state)?;

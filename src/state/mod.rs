@@ -129,7 +129,10 @@ struct Namespace {
 impl State {
     fn spec(&self) -> Spec {
         // It was checked when the container was made.
-        self.spec.as_ref().and_then(|spec| serde_json::from_str(spec.get()).ok()).unwrap_or_default()
+        self.spec
+            .as_ref()
+            .and_then(|spec| serde_json::from_slice(spec.get().as_bytes()).ok())
+            .unwrap_or_default()
     }
 
     /// The annotations of the stored configuration.
