@@ -43,8 +43,8 @@ t 'out of memory' 137 '' "${run[@]}" --rm --memory-limit 20000000 $box a tail /d
 same_ours=$runtime same_peer=$(command -v runc)
 export same_ours same_peer
 same 'the inside' ctr run --runc-binary RUNTIME --cgroup /it-engines/c --rm $box a inside
-same 'the inside, of more' ctr run --runc-binary RUNTIME --cgroup /it-engines/c --rm --seccomp --cap-drop CAP_CHOWN --user 1000:1000 --cwd /tmp --env A=b \
+same 'the inside, of more' ctr run --runc-binary RUNTIME --cgroup /it-engines/c --rm --seccomp --cap-drop CAP_CHOWN --cap-add CAP_NET_ADMIN --cwd /tmp --env A=b \
     --memory-limit 60000000 --read-only --allow-new-privs --mount "type=bind,src=$work/files,dst=/b,options=rbind:ro" $box a inside
-[ -n "$no_caps" ] || same 'the inside, privileged' ctr run --runc-binary RUNTIME --cgroup /it-engines/c --rm --privileged $box a inside
+same_peer=$here/runc-here same 'the inside, privileged' ctr run --runc-binary RUNTIME --cgroup /it-engines/c --rm --privileged $box a inside
 kill %1
 wait %1 || :
