@@ -42,7 +42,9 @@ def archive(target, name, config, layers):
     with tarfile.open(target, "w") as tar:
         digests = [add_file(tar, path) for path in layers]
         image = {"architecture": "amd64", "os": "linux", "config": json.loads(config),
-                 "rootfs": {"type": "layers", "diff_ids": ["sha256:" + digest for digest, _ in digests]}}
+                 "rootfs": {"type": "layers", "diff_ids": ["sha256:" + digest for digest, _ in digests]},
+                # Buildah wants one for each layer.
+                "history": [{"created_by": "integration/engines/images"} for _ in digests]}
         kind = "application/vnd.oci.image."
         image = add(tar, json.dumps(image).encode())
         manifest = add(tar, json.dumps({

@@ -34,7 +34,7 @@ export -f terminal is
 wait_for_size='trap "echo told" WINCH; echo it is up; until [ "$(stty size 2>/dev/null)" = "44 99" ]; do sleep 0.1; done; stty size; exit 4'
 
 t 'the runtime is the default one' 0 "$runtime" podman info
-t load 0 'box:latest' bash -c "podman load -qi $images/box.tar && podman load -qi $images/debian.tar && podman tag box:latest localhost/box debian:node localhost/debian"
+t load 0 'box:latest' bash -c "podman load -qi $images/box.tar && podman load -qi $images/debian.tar && podman tag box:latest localhost/box && podman tag debian:node localhost/debian"
 t run 0 '^hello' $run box echo hello
 t 'exit code' 7 '' $run box sh -c 'exit 7'
 t 'a command that is missing' 127 'executable file not found' $run box nosuch
@@ -64,13 +64,21 @@ t 'read-only root' 1 'Read-only file system' $run --read-only box touch /x
 t 'a tmpfs' 0 'size=1024k' $run --tmpfs /t:size=1m box mount
 t 'a bind mount' 0 'file' $run -v "$work/files:/b:ro" box ls /b
 t 'capabilities dropped' 0 'CapEff:.0000000000000000' $run --cap-drop ALL box grep CapEff /proc/self/status
+t 'one more group' 0 'groups=.*77' $run --user 5:6 --group-add 77 box id
+t 'working directory, environment' 0 '^b /tmp' $run -e A=b -w /tmp box sh -c 'echo $A $PWD'
+t 'a tmpfs that is full' 1 'No space left' $run --tmpfs /t:size=1m box dd if=/dev/zero of=/t/x bs=1M count=2
+t 'a bind mount that is read-only' 1 'Read-only file system' $run -v "$work/files:/b:ro" box touch /b/x
+only='runc 1.1 ignores idmap' t 'a mount with ids mapped' 0 '^0 content' $run --uidmap 0:100000:65536 -v "$work/files:/b:idmap" box sh -c 'echo $(stat -c %u /b/file) $(cat /b/file)'
 t 'a volume' 0 'kept' bash -c "$run -v vol:/v box sh -c 'echo kept >/v/f' && $run -v vol:/v:ro box sh -c 'cat /v/f; ! touch /v/g'"
 t 'a capability added' 0 'CapEff:.0000000000001000' $run --cap-drop ALL --cap-add NET_ADMIN box grep CapEff /proc/self/status
+t 'a capability that is missing' 1 'not permitted' $run --cap-drop CHOWN box chown user /tmp
 t 'a seccomp profile' 1 'permission denied' $run --cap-add SYS_ADMIN --security-opt seccomp="$here/no-mount.json" box mount -t tmpfs none /tmp
 t 'no seccomp' 0 'Seccomp:.0' $run --security-opt seccomp=unconfined box grep Seccomp: /proc/self/status
 t 'masked paths' 0 '^0 0' $run box sh -c 'echo $(wc -c </proc/keys) $(ls /sys/firmware | wc -l)'
 t 'paths not masked' 0 '^[1-9]' $run --security-opt unmask=ALL box sh -c 'wc -c </proc/keys'
 t 'a device that is denied' 1 'not permitted' $run box sh -c 'mknod /n b 8 0; head -c 1 /n'
+t 'a device to read only' 1 'not permitted' $run --device /dev/loop-control:/dev/other:r box sh -c ': </dev/other && : >/dev/other'
+t 'a rule for devices' 1 'No such device' $run --device-cgroup-rule 'c 231:* rwm' box sh -c 'mknod /n c 231 0; cat /n'
 t sysctl 0 '^0' $run --sysctl net.ipv4.ip_forward=0 box cat /proc/sys/net/ipv4/ip_forward
 t 'a limit of processes' 2 "can't fork" $run --pids-limit 5 box sh -c 'for i in 1 2 3 4 5 6 7; do sleep 5 & done; wait'
 t 'a parent of the cgroup' 0 'pids:/it-engines/inner/' $run --cgroupns host --cgroup-parent /it-engines/inner box cat /proc/self/cgroup
@@ -78,6 +86,9 @@ only=$no_caps t privileged 0 'CapEff:.00000[0-9a-f]+ffff' $run --privileged box 
 t 'no new privileges' 0 'NoNewPrivs:.1' $run --security-opt no-new-privileges box grep NoNewPrivs /proc/self/status
 t 'the default seccomp profile' 0 'Seccomp:.2' $run box grep Seccomp: /proc/self/status
 t 'a device' 0 '1, +8' $run --device /dev/random:/dev/other box ls -l /dev/other
+t 'cgroup namespaces' 0 'pids:/\s.*pids:/it-engines/[0-9a-z-]+[0-9a-f]{64}' bash -c "$run --cgroupns private --cgroup-parent /it-engines box cat /proc/self/cgroup; $run --cgroupns host --cgroup-parent /it-engines box cat /proc/self/cgroup"
+t 'a limit of cpu holds' 0 '1\s*$' $run --cpus 0.05 box sh -c 'timeout 2 sh -c "while :; do :; done" 2>/dev/null; awk "/nr_throttled/ { print (\$2 > 3) ? 1 : 0 }" /sys/fs/cgroup/cpu/cpu.stat'
+t 'shares, a set of cpus' 0 '^512 1 ' $run --cpu-shares 512 --cpuset-cpus 1 box sh -c 'echo $(cat /sys/fs/cgroup/cpu/cpu.shares /sys/fs/cgroup/cpuset/cpuset.cpus) .'
 t ulimit 0 '^100' $run --ulimit nofile=100:100 --ulimit nproc=4096:4096 box sh -c 'ulimit -n'
 t 'an init' 0 'podman-init' $run --init box ps
 t 'out of memory' 137 '' $run -m 20m box tail /dev/zero
@@ -96,7 +107,27 @@ t 'remove by force' 0 '' podman rm -f -t 0 peer
 t 'namespaces of the host' 0 'lo:' podman run --rm --net host --pid host --ipc host --uts host box ip addr
 t 'user namespace' 0 '0 +100000 +65536' $run --uidmap 0:100000:65536 box cat /proc/self/uid_map
 t 'descriptors kept' 0 '^kept' bash -c "exec 3<<<kept; $run --preserve-fds 1 box cat /proc/self/fd/3"
-t 'the parent is told' 0 '^READY=1|MAINPID' bash -c "socat -u UNIX-RECV:$work/notify - & sleep 0.3; NOTIFY_SOCKET=$work/notify podman run -d --rm --net none --sdnotify=container box sh -c 'sleep 1' >/dev/null; podman run --rm --net none box true; sleep 0.3; echo READY=1; kill %1"
+# What the container says itself, through the runtime; Podman adds whose process it is.
+notify='use Socket; sleep 1; socket(my $s, AF_UNIX, SOCK_DGRAM, 0); print -S $ENV{NOTIFY_SOCKET} ? "there\n" : "none\n"; send($s, "READY=1", 0, pack_sockaddr_un($ENV{NOTIFY_SOCKET})); sleep 1'
+told() {
+    socat -u "UNIX-RECV:$work/notify" - >told &
+    until [ -S "$work/notify" ]; do sleep 0.05; done
+    NOTIFY_SOCKET=$work/notify podman run -d --net none --name notifies --sdnotify="$1" "${@:2}" >/dev/null
+    sleep 0.3
+    echo "early: $(grep -ac READY told)"
+    podman wait notifies
+    podman rm notifies
+    cat told
+    kill %1
+    rm -f "$work/notify" told
+}
+export notify work
+export -f told
+t 'descriptors kept in exec' 0 '^kept' bash -c "podman run -d --net none --name fds box sleep 1000 >/dev/null; exec 3<<<kept; podman exec --preserve-fds 1 fds cat /proc/self/fd/3; podman rm -f -t 0 fds >/dev/null"
+t 'the parent is told by conmon' 0 '^early: 1.*MAINPID=[0-9]+' told conmon debian sleep 1
+t 'the parent is told by the container' 0 'READY=1' told container debian perl -e "$notify"
+t 'not before the container does' 0 '^early: 0.0.notifies[^Y]*$' told container debian sleep 1
+t 'the parent is not told' 0 '^early: 0.0.notifies[^=]*$' told ignore debian sh -c 'sleep 0.3; [ -z "$NOTIFY_SOCKET" ]'
 t 'run detached' 0 '[0-9a-f]{64}' podman run -d --net none --name c box sh -c 'trap "exit 3" TERM; echo up; while :; do sleep 0.1; done'
 t logs 0 '^up' podman logs c
 t exec 0 'sh -c trap.*ps' podman exec c ps
@@ -118,9 +149,19 @@ t 'copy to and from' 0 '^root' bash -c "podman cp /etc/passwd c:/tmp/p && podman
 t stop 0 c podman stop -t 10 c
 t 'it ended by its own' 0 '^exited 3' podman inspect -f '{{.State.Status}} {{.State.ExitCode}}' c
 t restart 0 '' podman restart -t 1 c
+t 'rename, diff, export' 0 'A /tmp/p.*tmp/p' bash -c "podman rename c d && podman diff d && podman export d | tar -t && podman rename d c"
+t 'a signal' 0 'got it' bash -c "podman run -d --net none --name sig box sh -c 'trap \"echo got it; exit\" USR1; echo up; while :; do sleep 0.1; done' >/dev/null; soon grep -q up <(podman logs sig); podman kill -s USR1 sig; podman wait sig; podman logs sig; podman rm sig"
+t 'stop of what does not end' 0 '137.deaf' bash -c "podman run -d --net none --name deaf box sh -c 'trap \"\" TERM; while :; do sleep 0.1; done' >/dev/null; podman stop -t 1 deaf >/dev/null; podman inspect -f '{{.State.ExitCode}}' deaf; podman rm deaf"
+t 'twenty at once' 0 '^20' bash -c "for n in \$(seq 20); do $run box true & pids=\"\$pids \$!\"; done; ok=0; for p in \$pids; do wait \$p && ok=\$((ok+1)); done; echo \$ok"
 t 'kill and remove' 0 '' bash -c 'podman kill c && podman rm -f c'
 t 'a health check' 0 'healthy' bash -c "podman run -d --net none --name well --health-cmd 'test -e /tmp/well' --health-interval disable box sh -c 'touch /tmp/well; sleep 1000' >/dev/null; soon podman healthcheck run well && podman inspect -f '{{.State.Health.Status}}' well; podman exec well rm /tmp/well; podman healthcheck run well; [ \$? = 1 ]; podman rm -f -t 0 well"
 t 'a policy restarts it' 0 '[1-9]' bash -c "podman run -d --net none --name again --restart on-failure:3 box false >/dev/null; soon is '[1-9]' '{{.RestartCount}}' again; soon podman rm -f -t 0 again >/dev/null"
+t 'a policy restarts what was killed' 0 '^1' bash -c "podman run -d --net none --name always --restart always box sleep 1000 >/dev/null; kill -9 \$(podman inspect -f '{{.State.Pid}}' always); soon is 1 '{{.RestartCount}}' always; soon is true '{{.State.Running}}' always; podman rm -f -t 0 always"
+t 'build of a Dockerfile' 0 'COMMIT built' bash -c "mkdir -p build && cp files/file build/ && printf '%s\n' 'FROM localhost/debian AS first' 'RUN node -e \"console.log(6*7)\" >/made' \
+    'FROM localhost/box' 'ARG word=none' 'ENV A=b' 'COPY --from=first /made /made' 'COPY file /copied' 'RUN echo \$word >/word && ! touch /proc/sys/x' 'WORKDIR /w' 'USER user' \
+    'ENTRYPOINT [\"sh\", \"-c\"]' 'CMD [\"id -u; pwd; cat /made /copied /word; echo \$A\"]' >build/Dockerfile && podman build --isolation oci -t built --build-arg word=said build"
+t 'what was built' 0 '^1000./w.42.content.said.b' $run built
+t 'a build that fails' 5 'exit status 5|code: 5' bash -c "printf 'FROM localhost/box\nRUN exit 5\n' | podman build --isolation oci -"
 t attach 0 'answer y' bash -c "podman run -d -i --net none --name talk box sh -c 'read x; echo answer \$x' >/dev/null; echo y | podman attach talk; podman wait talk; podman logs talk; podman rm talk"
 t 'attach to a terminal, and leave it' 0 '/ #' terminal 33x77 'wait:/ #' sleep:0.5 'type:\x10' sleep:0.3 'type:\x11' -- podman run -it --net none --name shell box
 t 'attach again' 0 'here 33 77' terminal 33x77 sleep:0.5 'type:echo here $(stty size)\n' 'wait:here 33' 'type:exit 6\n' -- podman attach shell
