@@ -405,7 +405,9 @@ def _():
     check(said, r"Read-only file system.* /slave .*1, +8")
 
 
-if not os.environ["NO_CAPS"]:
+if os.environ["NO_CAPS"] and os.path.basename(os.environ["RUNTIME"]) != "tare":
+    print("only cri: privileged:", os.environ["NO_CAPS"], flush=True)
+else:
     @step("privileged")
     def _():
         big = Pod("big", security={"privileged": True})
