@@ -189,9 +189,9 @@ impl Settled<'_> {
     }
 }
 
-/// Back to what a new process expects: no signal blocked, SIGPIPE deadly.
+/// Back to what a new process expects: no signal blocked, none ignored.
 pub fn restore_signals() -> Result<()> {
-    signal::default_sigpipe().context("reset SIGPIPE")?;
+    signal::default_all();
     nix::sys::signal::SigSet::empty().thread_set_mask().context("unblock signals")
 }
 
