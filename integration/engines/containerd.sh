@@ -45,6 +45,6 @@ export same_ours same_peer
 same 'the inside' ctr run --runc-binary RUNTIME --cgroup /it-engines/c --rm $box a inside
 same 'the inside, of more' ctr run --runc-binary RUNTIME --cgroup /it-engines/c --rm --seccomp --cap-drop CAP_CHOWN --cap-add CAP_NET_ADMIN --cwd /tmp --env A=b \
     --memory-limit 60000000 --read-only --allow-new-privs --mount "type=bind,src=$work/files,dst=/b,options=rbind:ro" $box a inside
-same_peer=$here/runc-here same 'the inside, privileged' ctr run --runc-binary RUNTIME --cgroup /it-engines/c --rm --privileged $box a inside
+only=$no_caps same_peer=$here/runc-here same 'the inside, privileged' ctr run --runc-binary RUNTIME --cgroup /it-engines/c --rm --privileged $box a inside
 kill %1
 wait %1 || :

@@ -36,7 +36,7 @@ t 'a signal from the terminal' 9 '' terminal 33x77 'wait:it is up' 'type:\x03' -
 
 same 'the inside' $run --runtime RUNTIME box inside
 same 'the inside, at a terminal' "$here/terminal.py" 33x77 -- $run --runtime RUNTIME -it box inside
-same_peer=here same 'the inside, privileged' $run --runtime RUNTIME --privileged box inside
+only=$no_caps same_peer=here same 'the inside, privileged' $run --runtime RUNTIME --privileged box inside
 same 'the inside, limited' $run --runtime RUNTIME -m 64m --cpus 0.5 --pids-limit 50 --cpuset-cpus 0 --ulimit nofile=100:200 \
     --oom-score-adj 77 --shm-size 1m --device /dev/loop-control --device-cgroup-rule 'c 42:* rmw' --sysctl net.ipv4.ip_forward=0 box inside
 same 'the inside, of a user' $run --runtime RUNTIME --user user --cap-add NET_ADMIN --cap-drop CHOWN --group-add 77 -w /tmp -e A=b \

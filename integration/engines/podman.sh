@@ -51,7 +51,7 @@ same_ours=$runtime same_peer=$(command -v runc)
 export same_ours same_peer
 same 'the inside' podman --runtime RUNTIME run --rm --net none box inside
 same 'the inside, at a terminal' "$here/terminal.py" 33x77 -- podman --runtime RUNTIME run --rm --net none -it box inside
-same_peer=$here/runc-here same 'the inside, privileged' podman --runtime RUNTIME run --rm --net none --privileged box inside
+only=$no_caps same_peer=$here/runc-here same 'the inside, privileged' podman --runtime RUNTIME run --rm --net none --privileged box inside
 same 'the inside, limited' podman --runtime RUNTIME run --rm --net none -m 64m --cpus 0.5 --pids-limit 50 --cpuset-cpus 0 --ulimit nofile=100:200 --ulimit nproc=4096:4096 \
     --shm-size 1m --device /dev/loop-control --sysctl net.ipv4.ip_forward=0 box inside
 same 'the inside, of a user' podman --runtime RUNTIME run --rm --net none --user user --cap-add NET_ADMIN --cap-drop CHOWN --group-add 77 -w /tmp -e A=b \
