@@ -137,6 +137,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 address = "$work/containerd.sock"
 TOML
 containerd --config config.toml >containerd.log 2>&1 &
+containerd=$!
 export CONTAINERD_ADDRESS=$work/containerd.sock
 until_ok ctr version
 run=(ctr run --runc-binary "$runtime" --runc-systemd-cgroup)
@@ -147,6 +148,6 @@ t 'containerd: detached' 0 '^active.60000000' bash -c "${run[*]} -d --memory-lim
 t 'containerd: exec, metrics' 0 'sleep 1000.*59998208' bash -c 'ctr task exec --exec-id e a ps; ctr task metrics a'
 t 'containerd: pause, resume, kill, delete' 0 'PAUSED.*RUNNING' bash -c 'ctr task pause a; ctr task ls; ctr task resume a; ctr task ls; ctr task kill -s KILL a; soon grep STOPPED <(ctr task ls); ctr task rm a; ctr container rm a'
 t 'containerd: the scope is gone' 0 '' soon gone ctr-a.scope
-kill "$(pgrep -f "containerd --config config.toml")"
-wait
+kill $containerd
+wait $containerd || :
 rm -f $unit_dir/{web,late}.service

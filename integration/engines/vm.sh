@@ -19,7 +19,7 @@ JSON
 export kept_mounts="^$work/(data|exec/netns/default) "
 start_dockerd daemon.json
 run="$docker run --rm --net none"
-# 512 shares; runc makes a weight of them as it did until 1.3.
+# 512 shares; the runc here makes a weight of them in the older way.
 weight=59
 [ "$name" = tare ] || weight=20
 t 'docker: the driver' 0 'Cgroup Driver: systemd.*Cgroup Version: 2' $docker info
@@ -28,12 +28,26 @@ t 'docker: run, its scope' 0 '^0::/system.slice/docker-[0-9a-f]{64}.scope' $run 
 t 'docker: out of memory' 137 '' $run -m 20m box tail /dev/zero
 t 'docker: a limit of processes' 2 "can't fork" $run --pids-limit 5 box sh -c 'for i in 1 2 3 4 5 6 7; do sleep 9 & done; wait'
 t 'docker: a device, and one that is denied' 1 '^8.*not permitted' $run --device /dev/urandom:/dev/other box sh -c 'head -c 8 /dev/other | wc -c; mknod /n b 8 0; head -c 1 /n'
+# Here alone the kernel has it.
+cat >profile <<'PROFILE'
+profile no-tmp flags=(attach_disconnected) {
+    file, capability, network, signal, ptrace, mount, umount, pivot_root, unix,
+    deny /tmp/** w,
+}
+PROFILE
+apparmor_parser -r profile
+label='cat /proc/self/attr/current'
+t 'docker: its AppArmor profile' 0 '^docker-default \(enforce\)' $run box $label
+t 'docker: no AppArmor' 0 '^unconfined' $run --security-opt apparmor=unconfined box $label
+t 'docker: an AppArmor profile' 1 '^no-tmp \(enforce\).*Permission denied' $run --security-opt apparmor=no-tmp box sh -c "$label; : >/tmp/x"
+t 'docker: an AppArmor profile that is missing' 127 'apparmor' $run --security-opt apparmor=nosuch box true
 t 'docker: detached' 0 '' $docker run -d --name box1 --net none -m 64m --cpus 0.5 --cpu-shares 512 --pids-limit 50 box sh -c 'trap "exit 3" TERM; while :; do sleep 1; done'
 scope=docker-$($docker inspect -f '{{.Id}}' box1).scope
 t 'docker: systemd knows its limits' 0 "^active.67108864.500ms.$weight.50" bash -c "systemctl is-active $scope; for p in MemoryMax CPUQuotaPerSecUSec CPUWeight TasksMax; do shown \$p $scope; done"
 t 'docker: they are felt' 0 "^67108864 50000 100000 $weight 50" $docker exec box1 sh -c "$limits"
 t 'docker: update' 0 box1 $docker update --memory 100m --memory-swap 200m --cpus 0.7 --pids-limit 33 box1
 t 'docker: it is felt, after a reload too' 0 "^104857600 70000 100000 $weight 33" reloaded $docker exec box1 sh -c "$limits"
+t 'docker: exec has the AppArmor profile' 0 '^docker-default \(enforce\)' $docker exec box1 $label
 t 'docker: devices after a reload' 1 'not permitted' $docker exec box1 sh -c 'echo x >/dev/null && mknod /n b 8 0 && head -c 1 /n'
 t 'docker: pause, resume, stats, top' 0 'box1 +[0-9.]+%.*100MiB.*trap' bash -c "$docker pause box1 && $docker unpause box1 && $docker stats --no-stream box1 && $docker top box1"
 t 'docker: stop' 0 '^box1.3' bash -c "$docker stop -t 30 box1; $docker wait box1"
@@ -134,6 +148,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 address = "$work/containerd.sock"
 TOML
 containerd --config config.toml >containerd.log 2>&1 &
+containerd=$!
 export CONTAINERD_ADDRESS=$work/containerd.sock
 until_ok ctr version
 run=(ctr run --runc-binary "$runtime" --runc-systemd-cgroup)
@@ -142,5 +157,5 @@ t 'containerd: load' 0 '' ctr image import "$images/box.tar"
 t 'containerd: detached, its limit' 0 '^active.60000000' bash -c "${run[*]} -d --memory-limit 60000000 --cgroup system.slice:ctr:a $box a sleep 1000; systemctl is-active ctr-a.scope; shown MemoryMax ctr-a.scope"
 t 'containerd: exec, metrics, pause, kill, delete' 0 'sleep 1000.*PAUSED.*' bash -c 'ctr task exec --exec-id e a ps; ctr task metrics a; ctr task pause a; ctr task ls; ctr task resume a; ctr task kill -s KILL a; soon grep STOPPED <(ctr task ls); ctr task rm a; ctr container rm a'
 t 'containerd: the scope is gone' 0 '' soon gone ctr-a.scope
-kill %1
-wait
+kill $containerd
+wait $containerd || :
