@@ -27,7 +27,7 @@ t 'docker: load' 0 'Loaded image' $docker load -i "$images/box.tar"
 t 'docker: run, its scope' 0 '^0::/system.slice/docker-[0-9a-f]{64}.scope' $run --cgroupns host box cat /proc/self/cgroup
 t 'docker: out of memory' 137 '' $run -m 20m box tail /dev/zero
 t 'docker: a limit of processes' 2 "can't fork" $run --pids-limit 5 box sh -c 'for i in 1 2 3 4 5 6 7; do sleep 9 & done; wait'
-t 'docker: a device, and one that is denied' 1 '^8.*not permitted' $run --device /dev/urandom:/dev/other box sh -c 'head -c 8 /dev/other | wc -c; mknod /n b 8 0; head -c 1 /n'
+t 'docker: a device, and one that is denied' 1 '^8.*not permitted' $run --device /dev/urandom:/dev/other box sh -c 'exec 2>&1; head -c 8 /dev/other | wc -c; mknod /n b 8 0; head -c 1 /n'
 # Here alone the kernel has it.
 cat >profile <<'PROFILE'
 profile no-tmp flags=(attach_disconnected) {
@@ -39,7 +39,7 @@ apparmor_parser -r profile
 label='cat /proc/self/attr/current'
 t 'docker: its AppArmor profile' 0 '^docker-default \(enforce\)' $run box $label
 t 'docker: no AppArmor' 0 '^unconfined' $run --security-opt apparmor=unconfined box $label
-t 'docker: an AppArmor profile' 1 '^no-tmp \(enforce\).*Permission denied' $run --security-opt apparmor=no-tmp box sh -c "$label; : >/tmp/x"
+t 'docker: an AppArmor profile' 1 '^no-tmp \(enforce\).*Permission denied' $run --security-opt apparmor=no-tmp box sh -c "exec 2>&1; $label; : >/tmp/x"
 t 'docker: an AppArmor profile that is missing' 127 'apparmor' $run --security-opt apparmor=nosuch box true
 t 'docker: detached' 0 '' $docker run -d --name box1 --net none -m 64m --cpus 0.5 --cpu-shares 512 --pids-limit 50 box sh -c 'trap "exit 3" TERM; while :; do sleep 1; done'
 scope=docker-$($docker inspect -f '{{.Id}}' box1).scope
