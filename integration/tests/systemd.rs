@@ -507,7 +507,7 @@ fn a_create_that_was_killed_is_undone_by_delete() {
     if !possible() {
         return;
     }
-    let b = bundle().hook("createRuntime", "sleep 1000000");
+    let b = bundle().hook("createRuntime", "sleep 15000");
     let create = launch(&b, "create").spawn();
     assert!(until(Duration::from_secs(10), || show(&unit(&b), "ActiveState") == "active"));
     create.signal(nix::sys::signal::Signal::SIGKILL);
