@@ -1,19 +1,8 @@
 # shellcheck shell=bash
 # containerd by ctr: the runc shim, pointed at our runtime.
-cat >"$work/config.toml" <<TOML
-version = 2
-root = "$work/root"
-state = "$work/state"
-oom_score = 0
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
-[grpc]
-address = "$work/sock"
-TOML
-containerd --config "$work/config.toml" >"$work/containerd.log" 2>&1 &
-export CONTAINERD_ADDRESS=$work/sock
-until_ok ctr version
-
-box=docker.io/library/box:latest
+. "$here/ctr.sh"
+containerd_conf "$work/root"
+start_containerd
 run=(ctr run --runc-binary "$runtime" --cgroup /it-engines/c)
 
 t 'import of an image' 0 done ctr image import "$images/box.tar"
@@ -46,5 +35,4 @@ same 'the inside' ctr run --runc-binary RUNTIME --cgroup /it-engines/c --rm $box
 same 'the inside, of more' ctr run --runc-binary RUNTIME --cgroup /it-engines/c --rm --seccomp --cap-drop CAP_CHOWN --cap-add CAP_NET_ADMIN --cwd /tmp --env A=b \
     --memory-limit 60000000 --read-only --allow-new-privs --mount "type=bind,src=$work/files,dst=/b,options=rbind:ro" $box a inside
 only=$no_caps same_peer=$here/runc-here same 'the inside, privileged' ctr run --runc-binary RUNTIME --cgroup /it-engines/c --rm --privileged $box a inside
-kill %1
-wait %1 || :
+stop_containerd

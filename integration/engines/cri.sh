@@ -10,13 +10,14 @@ cat >cni/10-bridge.conflist <<'JSON'
     {"type": "bridge", "bridge": "cni0", "isGateway": true, "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.22.0.0/24"}]]}},
     {"type": "loopback"}]}
 JSON
+. "$here/ctr.sh"
 cat >config.toml <<TOML
 version = 2
 root = "$work/root"
 state = "$work/state"
 oom_score = 0
 [grpc]
-address = "$work/sock"
+address = "$CONTAINERD_ADDRESS"
 [plugins."io.containerd.grpc.v1.cri"]
 sandbox_image = "docker.io/library/pause:latest"
 restrict_oom_score_adj = true
@@ -35,12 +36,9 @@ runtime_type = "io.containerd.runc.v2"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.peer.options]
 BinaryName = "$(command -v runc)"
 TOML
-PATH=$work:$PATH containerd --config config.toml >containerd.log 2>&1 &
-export CONTAINERD_ADDRESS=$work/sock
-until_ok ctr version
+PATH=$work:$PATH start_containerd
 for image in box pause; do ctr -n k8s.io image import "$images/$image.tar" >/dev/null; done
 export RUNTIME=$runtime NO_CAPS=$no_caps DIFFERENCES=$here/differences.sed
-PYTHONPATH=$images/cri "$images/cri/python/bin/python" "$here/cri.py" "unix://$work/sock" "$work"
+PYTHONPATH=$images/cri "$images/cri/python/bin/python" "$here/cri.py" "unix://$CONTAINERD_ADDRESS" "$work"
 export kept_mounts="^$work/(root|state)"
-kill %1
-wait %1 || :
+stop_containerd

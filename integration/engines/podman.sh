@@ -1,28 +1,10 @@
 # shellcheck shell=bash
 # Podman, rootful, with the cgroup file system; conmon calls the runtime.
-mkdir -p "$work/conf"
-cat >"$work/conf/containers.conf" <<TOML
-[containers]
-default_ulimits = ["nofile=20000:20000", "nproc=4096:4096"]
-[engine]
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-infra_image = "localhost/pause"
-runtime = "$name-under-test"
-runtime_supports_json = ["$name-under-test"]
-runtime_supports_nocgroup = ["tare-under-test"]
+. "$here/podman_conf.sh"
+podman_conf "$work" cgroupfs '"nofile=20000:20000", "nproc=4096:4096"' "$work/runroot" 'runtime_supports_nocgroup = ["tare-under-test"]
 [network]
-network_backend = "netavark"
-[engine.runtimes]
-$name-under-test = ["$runtime"]
-TOML
-cat >"$work/conf/storage.conf" <<TOML
-[storage]
-driver = "overlay"
-graphroot = "$work/graph"
-runroot = "$work/runroot"
-TOML
-export CONTAINERS_CONF=$work/conf/containers.conf CONTAINERS_STORAGE_CONF=$work/conf/storage.conf
+network_backend = "netavark"'
+export CONTAINERS_CONF=$work/containers.conf CONTAINERS_STORAGE_CONF=$work/storage.conf
 # Podman keeps this for the next one.
 export kept_mounts='^/run/netns '
 run='podman run --rm --net none'

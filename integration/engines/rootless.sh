@@ -9,24 +9,8 @@ chown 4712:4712 user/files/file
 # Podman's network for users wants a device that this machine may keep to root.
 mknod -m 0666 tun c 10 200
 [ -e /dev/net/tun ] && mount --bind tun /dev/net/tun
-cat >user/containers.conf <<TOML
-[containers]
-default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
-[engine]
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-infra_image = "localhost/pause"
-runtime = "$under"
-runtime_supports_json = ["$under"]
-[engine.runtimes]
-$under = ["$runtime"]
-TOML
-cat >user/storage.conf <<TOML
-[storage]
-driver = "overlay"
-graphroot = "$work/user/graph"
-runroot = "/run/user/4712/containers"
-TOML
+. "$here/podman_conf.sh"
+podman_conf "$work/user" cgroupfs '"nofile=1024:1024", "nproc=4096:4096"' /run/user/4712/containers
 # Their processes, if any is left; their Podman keeps its namespaces, and what is mounted there, by one that only waits.
 cat >as-worker <<SH
 #!/bin/sh

@@ -64,24 +64,8 @@ t 'docker: ten at once' 0 '^10' bash -c "for n in \$(seq 10); do $run box true &
 t 'docker: no scope is left' 0 '^\s*$' soon nothing scopes
 stop_dockerd pid
 
-cat >containers.conf <<TOML
-[containers]
-default_ulimits = ["nofile=20000:20000", "nproc=4096:4096"]
-[engine]
-cgroup_manager = "systemd"
-events_logger = "file"
-infra_image = "localhost/pause"
-runtime = "$under"
-runtime_supports_json = ["$under"]
-[engine.runtimes]
-$under = ["$runtime"]
-TOML
-cat >storage.conf <<TOML
-[storage]
-driver = "overlay"
-graphroot = "$work/graph"
-runroot = "$work/runroot"
-TOML
+. "$here/podman_conf.sh"
+podman_conf "$work" systemd '"nofile=20000:20000", "nproc=4096:4096"' "$work/runroot"
 export CONTAINERS_CONF=$work/containers.conf CONTAINERS_STORAGE_CONF=$work/storage.conf
 systemctl set-environment CONTAINERS_CONF=$CONTAINERS_CONF CONTAINERS_STORAGE_CONF=$CONTAINERS_STORAGE_CONF TMPDIR=$TMPDIR HOME=$HOME
 kept_mounts="$kept_mounts|^/run/netns "
@@ -127,27 +111,15 @@ t 'unit: the container tells that it is ready' 0 '^activating.*active' bash -c '
 t 'podman: no scope is left' 0 '^\s*$' soon nothing scopes
 podman rm -fa >/dev/null
 
-cat >config.toml <<TOML
-version = 2
-root = "$work/root"
-state = "$work/state"
-oom_score = 0
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
-[grpc]
-address = "$work/containerd.sock"
-TOML
-containerd --config config.toml >containerd.log 2>&1 &
-containerd=$!
-export CONTAINERD_ADDRESS=$work/containerd.sock
-until_ok ctr version
+. "$here/ctr.sh"
+containerd_conf "$work/root"
+start_containerd
 run=(ctr run --runc-binary "$runtime" --runc-systemd-cgroup)
-box=docker.io/library/box:latest
 t 'containerd: load' 0 done ctr image import "$images/box.tar"
 t 'containerd: its scope' 0 'pids:/engines.slice/ctr-a.scope' "${run[@]}" --cgroup engines.slice:ctr:a --rm $box a cat /proc/self/cgroup
 t 'containerd: detached' 0 '^active.60000000' bash -c "${run[*]} -d --memory-limit 60000000 --cgroup system.slice:ctr:a $box a sleep 1000; systemctl is-active ctr-a.scope; shown MemoryLimit ctr-a.scope"
 t 'containerd: exec, metrics' 0 'sleep 1000.*59998208' bash -c 'ctr task exec --exec-id e a ps; ctr task metrics a'
 t 'containerd: pause, resume, kill, delete' 0 'PAUSED.*RUNNING' bash -c 'ctr task pause a; ctr task ls; ctr task resume a; ctr task ls; ctr task kill -s KILL a; soon grep STOPPED <(ctr task ls); ctr task rm a; ctr container rm a'
 t 'containerd: the scope is gone' 0 '' soon gone ctr-a.scope
-kill $containerd
-wait $containerd || :
+stop_containerd
 rm -f $unit_dir/{web,late}.service

@@ -58,22 +58,7 @@ known_more='s/ master - / - /; s/ - cgroup2 cgroup2? / - cgroup2 cgroup /'
 same 'docker: the inside, limited' $run --runtime RUNTIME -m 64m --cpus 0.5 --pids-limit 50 --cpuset-cpus 0 --device /dev/random box inside
 stop_dockerd pid
 
-# podman_conf FOLDER MANAGER
-podman_conf() {
-    cat >"$1/containers.conf" <<-TOML
-		[containers]
-		default_ulimits = ["nofile=1024:1024"]
-		[engine]
-		cgroup_manager = "$2"
-		events_logger = "file"
-		infra_image = "localhost/pause"
-		runtime = "$under"
-		runtime_supports_json = ["$under"]
-		[engine.runtimes]
-		$under = ["$runtime"]
-	TOML
-    printf '[storage]\ndriver = "overlay"\ngraphroot = "%s/graph"\nrunroot = "%s/runroot"\n' "$1" "$1" >"$1/storage.conf"
-}
+. "$here/podman_conf.sh"
 # quadlet NAME: a container as a service, as Podman's generator makes it of a few lines.
 quadlet() {
     cat <<-UNIT
@@ -88,7 +73,7 @@ quadlet() {
 	UNIT
 }
 mkdir -p root
-podman_conf "$work/root" systemd
+podman_conf "$work/root" systemd '"nofile=1024:1024"' "$work/root/runroot"
 export CONTAINERS_CONF=$work/root/containers.conf CONTAINERS_STORAGE_CONF=$work/root/storage.conf
 kept_mounts="$kept_mounts|^/run/netns "
 run='podman run --rm --net none'
@@ -111,7 +96,7 @@ rm /etc/containers/systemd/web.container
 
 # An ordinary user with a systemd of their own, who is given controllers.
 install -d -o 1000 -g 1000 user user/tmp user/systemd
-podman_conf "$work/user" systemd
+podman_conf "$work/user" systemd '"nofile=1024:1024"' "$work/user/runroot"
 cat >as-user <<SH
 #!/bin/sh
 cd $work/user || exit
@@ -139,23 +124,12 @@ t 'rootless: nothing is left' 0 '^0' bash -c '$as podman ps -aq | wc -l; $as pod
 systemctl stop user@1000
 systemctl reset-failed 2>/dev/null
 
-cat >config.toml <<TOML
-version = 2
-root = "$work/root/containerd"
-state = "$work/state"
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
-[grpc]
-address = "$work/containerd.sock"
-TOML
-containerd --config config.toml >containerd.log 2>&1 &
-containerd=$!
-export CONTAINERD_ADDRESS=$work/containerd.sock
-until_ok ctr version
+. "$here/ctr.sh"
+containerd_conf "$work/root/containerd"
+start_containerd
 run=(ctr run --runc-binary "$runtime" --runc-systemd-cgroup)
-box=docker.io/library/box:latest
 t 'containerd: load' 0 '' ctr image import "$images/box.tar"
 t 'containerd: detached, its limit' 0 '^active.60000000' bash -c "${run[*]} -d --memory-limit 60000000 --cgroup system.slice:ctr:a $box a sleep 1000; systemctl is-active ctr-a.scope; shown MemoryMax ctr-a.scope"
 t 'containerd: exec, metrics, pause, kill, delete' 0 'sleep 1000.*PAUSED.*' bash -c 'ctr task exec --exec-id e a ps; ctr task metrics a; ctr task pause a; ctr task ls; ctr task resume a; ctr task kill -s KILL a; soon grep STOPPED <(ctr task ls); ctr task rm a; ctr container rm a'
 t 'containerd: the scope is gone' 0 '' soon gone ctr-a.scope
-kill $containerd
-wait $containerd || :
+stop_containerd
