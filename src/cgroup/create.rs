@@ -62,9 +62,10 @@ impl Manager {
         Ok(manager)
     }
 
-    /// The same for one that was [planned](Manager::planned), but a device policy that is a program is left to [`Manager::guard`], as the kernel's verifier takes 0.2 ms
-    /// for it: it has to be in force before the first process that is not the runtime's own. The lines of v1 are
-    /// written here: between the one that denies all and those that allow, our own process could make no node.
+    /// The same for one that was [planned](Manager::planned), but a device policy that is a program is left to
+    /// [`Manager::guard`], as the kernel's verifier takes 0.2 ms for it: it has to be in force before the first process
+    /// that is not the runtime's own. The lines of v1 are written here: between the one that denies all and those that
+    /// allow, our own process could make no node.
     /// What was made is given back, too, parents included: a later failure must leave nothing of it.
     ///
     /// # Errors

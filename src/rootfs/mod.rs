@@ -282,12 +282,11 @@ impl<'a> Prepared<'a> {
 
     /// Makes the rootfs this process's root and forgets the old one.
     pub fn enter(self) -> Result<Entered<'a>> {
-        let Prepared { plan, root, place, proc, devpts, hide } = self;
+        let Prepared { plan, root, place: old, proc, devpts, hide } = self;
         if plan.no_pivot || !plan.own_namespace {
             rustix::process::fchdir(&root).context("chdir to the rootfs")?;
             rustix::process::chroot(".").context("chroot to the rootfs")?;
         } else {
-            let old = place;
             rustix::process::fchdir(&root).context("chdir to the rootfs")?;
             // The new root and the place for the old one may be the same: the old is then on top.
             rustix::process::pivot_root(".", ".")

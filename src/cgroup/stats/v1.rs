@@ -88,43 +88,37 @@ fn entry(dir: &Dir, name: &str) -> Result<MemoryEntry> {
 }
 
 type Field = fn(&mut Blkio) -> &mut Vec<BlkioEntry>;
-const BYTES: (&str, Field) = ("io_service_bytes_recursive", |b| &mut b.io_service_bytes_recursive);
-const SERVICED: (&str, Field) = ("io_serviced_recursive", |b| &mut b.io_serviced_recursive);
-const DETAILS: [(&str, Field); 6] = [
-    ("sectors_recursive", |b| &mut b.sectors_recursive),
-    ("io_service_time_recursive", |b| &mut b.io_service_time_recursive),
-    ("io_wait_time_recursive", |b| &mut b.io_wait_time_recursive),
-    ("io_merged_recursive", |b| &mut b.io_merged_recursive),
-    ("io_queued_recursive", |b| &mut b.io_queued_recursive),
-    ("time_recursive", |b| &mut b.io_time_recursive),
+const FIELDS: [(&str, Field); 8] = [
+    ("io_service_bytes", |b| &mut b.io_service_bytes_recursive),
+    ("io_serviced", |b| &mut b.io_serviced_recursive),
+    ("sectors", |b| &mut b.sectors_recursive),
+    ("io_service_time", |b| &mut b.io_service_time_recursive),
+    ("io_wait_time", |b| &mut b.io_wait_time_recursive),
+    ("io_merged", |b| &mut b.io_merged_recursive),
+    ("io_queued", |b| &mut b.io_queued_recursive),
+    ("time", |b| &mut b.io_time_recursive),
 ];
 
 /// Bytes and operations as the throttling layer counts them, which sees all I/O. runc asks the I/O scheduler first, but
-/// bfq (and before Linux 5.0 cfq) has zeros for every device that has another scheduler or none; Linux 5.18 to 6.4 have them in
-/// the throttling layer for what has no limits. So the first that has counted anything. The details only a scheduler has.
+/// bfq (and before Linux 5.0 cfq) has zeros for every device that has another scheduler or none; Linux 5.18 to 6.4 have
+/// them in the throttling layer for what has no limits. So the first that has counted anything. The other fields only a
+/// scheduler has.
 pub(super) fn blkio(dir: &Dir, blkio: &mut Blkio) -> Result<()> {
-    // An old kernel's throttling layer has no recursive files: it counts without the cgroups below.
-    let layers = ["blkio.throttle.", "blkio.bfq.", "blkio."];
-    for (file, field) in [SERVICED, BYTES] {
-        let own = file.trim_end_matches("_recursive");
-        for name in
-            layers.map(|layer| format!("{layer}{file}")).into_iter().chain([format!("blkio.throttle.{own}")])
-        {
-            let entries = parse_blkio(&text(dir, &name)?.unwrap_or_default());
+    for (name, field) in FIELDS {
+        // An old kernel's throttling layer has no recursive files: it counts without the cgroups below.
+        let files = [
+            format!("blkio.throttle.{name}_recursive"),
+            format!("blkio.bfq.{name}_recursive"),
+            format!("blkio.{name}_recursive"),
+            format!("blkio.throttle.{name}"),
+        ];
+        for file in files {
+            let entries = parse_blkio(&text(dir, &file)?.unwrap_or_default());
             let counted = entries.iter().any(|entry| entry.value > 0);
             if counted || field(blkio).is_empty() {
                 *field(blkio) = entries;
             }
             if counted {
-                break;
-            }
-        }
-    }
-    for (file, field) in DETAILS {
-        for layer in &layers[1..] {
-            let entries = parse_blkio(&text(dir, &format!("{layer}{file}"))?.unwrap_or_default());
-            if !entries.is_empty() {
-                *field(blkio) = entries;
                 break;
             }
         }
