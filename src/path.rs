@@ -302,11 +302,20 @@ pub fn write_once(fd: BorrowedFd<'_>, value: &[u8]) -> Result<(), Errno> {
     }
 }
 
-/// A file whose path is ours, such as one of procfs: those tell no size, for which std reads them 32 bytes at a time.
-pub fn read_file(path: &str) -> Result<Vec<u8>, Errno> {
+/// A file of procfs that the kernel makes in one go, as `stat` and `cgroup` of a process are: what is less than was asked
+/// for is all of it, and need not be asked for again.
+pub fn read_made_at_once(path: &str) -> Result<Vec<u8>, Errno> {
     let file =
         rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(crate::sys::errno)?;
-    read_all(file.as_fd(), usize::MAX)
+    let mut bytes = vec![0; 4096];
+    let n =
+        rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut bytes[..])).map_err(crate::sys::errno)?;
+    if n == bytes.len() {
+        bytes.extend(read_all(file.as_fd(), usize::MAX)?);
+    } else {
+        bytes.truncate(n);
+    }
+    Ok(bytes)
 }
 
 /// Everything that can be read from `fd`, up to `limit` bytes.

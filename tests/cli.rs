@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use tare::state::{Container, ContainerId, Reservation, State, Store, start_time};
+use tare::state::{Container, ContainerId, Reservation, Stat, State, Store};
 
 /// The two steps of the end of a creation.
 trait RecordAndCommit {
@@ -84,7 +84,7 @@ impl Process {
         State {
             id: id.into(),
             init_process_pid: self.pid(),
-            init_process_start: start_time(self.pid()).unwrap(),
+            init_process_start: Stat::of(self.pid()).unwrap().start,
             bundle: "/bundle".into(),
             rootfs: "/bundle/rootfs".into(),
             created: "2026-01-02T03:04:05.6Z".into(),

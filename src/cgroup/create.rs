@@ -57,7 +57,7 @@ impl Manager {
     pub fn create(layout: &Layout, plan: &CgroupPlan) -> Result<Manager> {
         let manager = Manager::planned(layout, plan)?;
         let (made, unguarded) = manager.make_all(layout, plan)?;
-        manager.guard(&plan.devices, unguarded)?;
+        manager.guard(&plan.devices, unguarded, None)?;
         made.keep();
         Ok(manager)
     }
@@ -74,7 +74,7 @@ impl Manager {
         let (made, unguarded) = self.make_all(layout, plan)?;
         let left = match self.v1("devices") {
             Some(_) => {
-                self.guard(&plan.devices, unguarded)?;
+                self.guard(&plan.devices, unguarded, None)?;
                 None
             }
             None => Some(unguarded),
@@ -108,7 +108,7 @@ impl Manager {
         }
         self.fill(plan, controllers.as_deref())?;
         if self.v1("devices").is_some() {
-            self.guard(&plan.devices, Unguarded { fresh: true })?;
+            self.guard(&plan.devices, Unguarded { fresh: true }, None)?;
         }
         made.keep();
         Ok(())
@@ -243,11 +243,11 @@ fn check_unused_v1(dir: &Dir, freezer: bool) -> Result<()> {
 fn inherit_cpuset(dir: &Dir) -> Result<()> {
     for file in ["cpuset.cpus", "cpuset.mems"] {
         let failed = |errno| Error::os(errno, format!("inherit {}/{file}", dir.path));
-        if !dir.read(file).map_err(failed)?.trim().is_empty() {
+        if !dir.read_short(file).map_err(failed)?.trim().is_empty() {
             continue;
         }
         let Some(parent) = dir.parent() else { continue };
-        let value = parent.read(file).map_err(failed)?;
+        let value = parent.read_short(file).map_err(failed)?;
         dir.write(file, value.trim()).map_err(failed)?;
     }
     Ok(())

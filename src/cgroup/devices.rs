@@ -3,29 +3,35 @@
 use super::Manager;
 use super::create::{Unguarded, denied};
 use super::dir::{Dir, write_all};
-use crate::error::{Errno, Error, Kind, Result};
+use crate::error::{Context, Errno, Error, Kind, Result};
 use crate::plan::cgroup::{Devices, compile};
 use crate::sys::bpf;
 use rustix::fs::OFlags;
 use std::ffi::CStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Tells our programs from systemd's and others'.
 const NAME: &CStr = c"tare_devices";
 
 impl Manager {
-    /// Puts the device policy in force.
+    /// Puts the device policy in force. `open` is the directory in the v2 hierarchy, for whom has it open already.
     ///
     /// # Errors
     /// The kernel refuses it, or has nothing to control devices with.
-    pub fn guard(&self, devices: &Devices, unguarded: Unguarded) -> Result<()> {
+    pub fn guard(&self, devices: &Devices, unguarded: Unguarded, open: Option<BorrowedFd<'_>>) -> Result<()> {
         let fresh = unguarded.fresh;
         if fresh && devices.allows_all() {
             return Ok(());
         }
         let result = match (self.v1("devices"), self.unified()) {
             (Some(dir), _) => write_lines(dir, devices),
-            (None, Some(dir)) => install(dir, devices, fresh),
+            (None, Some(dir)) => match open {
+                Some(group) => install(dir, group, devices, fresh),
+                None => {
+                    let opened = dir.open_self().with_context(|| format!("open cgroup {}", dir.path));
+                    opened.and_then(|group| install(dir, group.as_fd(), devices, fresh))
+                }
+            },
             (None, None) if matches!(self, Manager::None) => Ok(()),
             (None, None) => Err(Error::new(Kind::Unsupported, "there is no hierarchy to control devices in")),
         };
@@ -78,12 +84,11 @@ fn write_line(dir: &Dir, files: &mut [Option<OwnedFd>; 2], allow: bool, line: &s
 
 /// Attaches the program. In a cgroup that was there before, a program of ours that a former container has
 /// left is replaced, in one step; programs of others stay, and all have to agree.
-fn install(dir: &Dir, devices: &Devices, fresh: bool) -> Result<()> {
+fn install(dir: &Dir, group: BorrowedFd<'_>, devices: &Devices, fresh: bool) -> Result<()> {
     let failed = |what: &str| {
         let what = format!("{what} {}", dir.path);
         move |errno| Error::os(errno, what)
     };
-    let group = dir.open_self().map_err(failed("open cgroup"))?;
     let program = match compile(devices)? {
         Some(words) => Some(
             bpf::load_device_program(&words, NAME)
@@ -93,7 +98,7 @@ fn install(dir: &Dir, devices: &Devices, fresh: bool) -> Result<()> {
     };
     let mut ours = Vec::new();
     if !fresh {
-        for id in bpf::device_programs(group.as_fd()).map_err(failed("list the device programs of"))? {
+        for id in bpf::device_programs(group).map_err(failed("list the device programs of"))? {
             let Ok(old) = bpf::program_by_id(id) else { continue };
             if bpf::program_name(old.as_fd()).is_ok_and(|name| name == NAME.to_bytes()) {
                 ours.push(old);
@@ -102,11 +107,11 @@ fn install(dir: &Dir, devices: &Devices, fresh: bool) -> Result<()> {
     }
     if let Some(program) = program {
         let old = ours.pop();
-        bpf::attach_device_program(group.as_fd(), program.as_fd(), old.as_ref().map(AsFd::as_fd))
+        bpf::attach_device_program(group, program.as_fd(), old.as_ref().map(AsFd::as_fd))
             .map_err(failed("attach the device program to"))?;
     }
     for old in ours {
-        bpf::detach_device_program(group.as_fd(), old.as_fd())
+        bpf::detach_device_program(group, old.as_fd())
             .map_err(failed("detach an old device program from"))?;
     }
     Ok(())

@@ -70,12 +70,14 @@ impl Dir {
         read_all(&self.open(file, OFlags::RDONLY)?)
     }
 
-    /// The whole content of a file of one short line or a few, which comes with the first read.
+    /// The whole content of a file that the kernel makes in one go (not a list of processes): short, it comes with the first
+    /// read.
     pub fn read_short(&self, file: &str) -> Result<String, Errno> {
         let fd = self.open(file, OFlags::RDONLY)?;
         let mut buffer = [0u8; 1024];
         loop {
             match rustix::io::read(&fd, &mut buffer) {
+                Ok(n) if n == buffer.len() => return read_all(&fd),
                 Ok(n) => return Ok(String::from_utf8_lossy(&buffer[..n]).into_owned()),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(e) => return Err(errno(e)),

@@ -147,7 +147,7 @@ impl Layout {
 }
 
 fn own_cgroups() -> Result<String> {
-    let bytes = crate::path::read_file("/proc/self/cgroup").context("read /proc/self/cgroup")?;
+    let bytes = crate::path::read_made_at_once("/proc/self/cgroup").context("read /proc/self/cgroup")?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

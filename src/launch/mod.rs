@@ -78,7 +78,7 @@ pub struct Job<'a> {
     pub terminal: Terminal,
     /// What the parent has to do that takes the process's pid and nothing else of it; it is done while the process builds
     /// the inside. In [`Running`] there is no console yet.
-    pub meanwhile: &'a mut dyn FnMut(&Running) -> Result<()>,
+    pub meanwhile: &'a mut dyn FnMut(&mut Running) -> Result<()>,
     /// Whether the process may go on to its exec when it is ready, without being told again: everything else is done by
     /// `meanwhile`, or can be done later.
     pub early: bool,

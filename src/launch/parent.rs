@@ -27,6 +27,8 @@ pub struct Running {
     pub pid: i32,
     /// Refers to it whatever becomes of the pid.
     pub pidfd: OwnedFd,
+    /// The signals to be reset before the exec: those that it ignores, as soon as its `stat` has told.
+    pub ignored: u32,
     /// The controlling side of its terminal, if the parent keeps it.
     pub console: Option<OwnedFd>,
     channel: Channel,
@@ -65,7 +67,8 @@ pub fn launch(mut job: Job<'_>) -> Result<Running> {
         Forked::Parent(pid, pidfd) => (pid, pidfd),
     };
     drop(theirs);
-    let mut running = Running { pid, pidfd, console: None, channel: ours, armed: true, told: false };
+    let mut running =
+        Running { pid, pidfd, ignored: u32::MAX, console: None, channel: ours, armed: true, told: false };
     attend(&mut running, &mut job, steps)?;
     Ok(running)
 }
@@ -93,7 +96,7 @@ fn meanwhile(running: &mut Running, job: &mut Job<'_>) -> Result<()> {
     (job.meanwhile)(running)?;
     if job.early {
         // If it has died already, `attend` hears how.
-        let _ = running.channel.tell_child(&ToChild::Start);
+        let _ = running.channel.tell_child(&ToChild::Start { ignored: running.ignored });
         running.told = true;
     }
     Ok(())
@@ -279,7 +282,7 @@ impl Running {
     /// Lets it execute, and waits until it has. From here on dropping does nothing.
     pub fn start(&mut self) -> Result<()> {
         if !self.told {
-            self.channel.tell_child(&ToChild::Start)?;
+            self.channel.tell_child(&ToChild::Start { ignored: self.ignored })?;
         }
         match self.channel.hear_child()? {
             // Its end was close-on-exec.

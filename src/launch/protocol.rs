@@ -60,7 +60,10 @@ pub enum ToChild {
     /// A source, as in [`ToParent::Source`].
     Source(u32, OwnedFd),
     /// Go on to the exec. May come before the answer to what the child has asked for, and even before it asks.
-    Start,
+    Start {
+        /// The signals to be reset before it, signal 1 in bit 0.
+        ignored: u32,
+    },
 }
 
 /// No message is longer; errors are cut.
@@ -72,7 +75,7 @@ pub struct Channel {
     socket: OwnedFd,
     /// The word to start has come before the end, as it may: who has nothing left to do for the child says it early, so
     /// that nobody has to be woken for it.
-    start: Cell<bool>,
+    start: Cell<Option<u32>>,
 }
 
 impl Channel {
@@ -86,7 +89,7 @@ impl Channel {
 
     /// An end that is there already.
     pub fn new(socket: OwnedFd) -> Channel {
-        Channel { socket, start: Cell::new(false) }
+        Channel { socket, start: Cell::new(None) }
     }
 
     /// Says something to the parent.
@@ -137,7 +140,7 @@ impl Channel {
         match message {
             ToChild::Done => self.send(32, 0, None, &[]),
             ToChild::Source(index, fd) => self.send(33, *index, Some(fd.as_fd()), &[]),
-            ToChild::Start => self.send(34, 0, None, &[]),
+            ToChild::Start { ignored } => self.send(34, *ignored, None, &[]),
         }
     }
 
@@ -145,7 +148,7 @@ impl Channel {
     pub fn hear_parent(&self) -> Result<Option<ToChild>> {
         loop {
             match self.hear_any()? {
-                Some(ToChild::Start) => self.start.set(true),
+                Some(ToChild::Start { ignored }) => self.start.set(Some(ignored)),
                 heard => return Ok(heard),
             }
         }
@@ -153,7 +156,10 @@ impl Channel {
 
     /// Hears the parent's last word, with which the child goes on to the exec or to the gate.
     pub fn hear_last_word(&self) -> Result<Option<ToChild>> {
-        if self.start.take() { Ok(Some(ToChild::Start)) } else { self.hear_any() }
+        match self.start.take() {
+            Some(ignored) => Ok(Some(ToChild::Start { ignored })),
+            None => self.hear_any(),
+        }
     }
 
     fn hear_any(&self) -> Result<Option<ToChild>> {
@@ -161,7 +167,7 @@ impl Channel {
         Ok(Some(match packet.tag {
             32 => ToChild::Done,
             33 => ToChild::Source(packet.number, packet.fd()?),
-            34 => ToChild::Start,
+            34 => ToChild::Start { ignored: packet.number },
             _ => return Err(garbled()),
         }))
     }
@@ -260,10 +266,10 @@ mod tests {
     #[test]
     fn an_early_start_is_kept_for_the_end() {
         let (parent, child) = Channel::pair().unwrap();
-        parent.tell_child(&ToChild::Start).unwrap();
+        parent.tell_child(&ToChild::Start { ignored: 4096 }).unwrap();
         parent.tell_child(&ToChild::Done).unwrap();
         let Some(ToChild::Done) = child.hear_parent().unwrap() else { panic!() };
-        let Some(ToChild::Start) = child.hear_last_word().unwrap() else { panic!() };
+        let Some(ToChild::Start { ignored: 4096 }) = child.hear_last_word().unwrap() else { panic!() };
         drop(parent);
         assert!(child.hear_last_word().unwrap().is_none());
     }
@@ -271,7 +277,7 @@ mod tests {
     #[test]
     fn last_words_are_heard_though_ours_were_not() {
         let (parent, child) = Channel::pair().unwrap();
-        parent.tell_child(&ToChild::Start).unwrap();
+        parent.tell_child(&ToChild::Start { ignored: 4096 }).unwrap();
         let error = Error::os(Errno::ENOENT, "exec");
         child.tell_parent(&ToParent::Failed(error.clone())).unwrap();
         drop(child);

@@ -31,12 +31,12 @@ pub fn run(job: &Job<'_>, channel: &Channel) -> ! {
         Err(e) => fail(channel, e),
     };
     match wait(job, channel) {
-        Ok(None) => {
-            let error = execute(settled, &surroundings);
+        Ok(Word::Parent { ignored }) => {
+            let error = execute(settled, &surroundings, ignored);
             fail(channel, error)
         }
-        Ok(Some(peer)) => {
-            let error = execute(settled, &surroundings);
+        Ok(Word::Gate(peer)) => {
+            let error = execute(settled, &surroundings, u32::MAX);
             gate::fail(peer.as_fd(), &error);
             clone::exit_now(1)
         }
@@ -170,9 +170,16 @@ fn ask_for_sources(channel: &Channel, mounts: usize) -> Result<Sources> {
     Ok(Sources::Given(root, given))
 }
 
-/// Reports to the parent and waits for the word to execute: from the parent itself, or at the gate. Then the
-/// connection is returned on which a failure is to be told.
-fn wait(job: &Job<'_>, channel: &Channel) -> Result<Option<OwnedFd>> {
+/// Who has said that it is time to execute.
+enum Word {
+    /// The parent, which knows what signals are ignored.
+    Parent { ignored: u32 },
+    /// Who came to the gate, over this connection, on which a failure is to be told.
+    Gate(OwnedFd),
+}
+
+/// Reports to the parent and waits for the word to execute.
+fn wait(job: &Job<'_>, channel: &Channel) -> Result<Word> {
     if let Some(gate) = &job.gate {
         // Init may wait at the gate for days: what it has inherited from the engine, pipes that somebody reads to
         // their end among it, goes before `create` returns.
@@ -181,8 +188,8 @@ fn wait(job: &Job<'_>, channel: &Channel) -> Result<Option<OwnedFd>> {
     }
     channel.tell_parent(&ToParent::Ready)?;
     match (channel.hear_last_word()?, &job.gate) {
-        (Some(ToChild::Start), _) => Ok(None),
-        (Some(ToChild::Done), Some(gate)) => gate::wait(gate.as_fd()).map(Some),
+        (Some(ToChild::Start { ignored }), _) => Ok(Word::Parent { ignored }),
+        (Some(ToChild::Done), Some(gate)) => gate::wait(gate.as_fd()).map(Word::Gate),
         _ => Err(Error::new(Kind::System, "the runtime has gone")),
     }
 }
@@ -201,9 +208,9 @@ fn close_all_but(keep: &[RawFd], first: u32) {
     let _ = exec::close_range_forgotten(from, u32::MAX);
 }
 
-fn execute(settled: Option<Settled<'_>>, surroundings: &Surroundings<'_>) -> Error {
+fn execute(settled: Option<Settled<'_>>, surroundings: &Surroundings<'_>, ignored: u32) -> Error {
     let Some(settled) = settled else { return gate::nothing_to_start() };
-    match tail::restore_signals() {
+    match tail::restore_signals(ignored) {
         Ok(()) => settled.execute(surroundings),
         Err(e) => e,
     }

@@ -189,9 +189,9 @@ impl Settled<'_> {
     }
 }
 
-/// Back to what a new process expects: no signal blocked, none ignored.
-pub fn restore_signals() -> Result<()> {
-    signal::default_all();
+/// Back to what a new process expects: no signal blocked, none of the `ignored` ones ignored.
+pub fn restore_signals(ignored: u32) -> Result<()> {
+    signal::default(ignored);
     nix::sys::signal::SigSet::empty().thread_set_mask().context("unblock signals")
 }
 

@@ -17,7 +17,7 @@ use crate::launch::{self, Job, Running, Way};
 use crate::notify::Relay;
 use crate::plan::{self, Plan};
 use crate::seccomp::{self, Program};
-use crate::state::{Container, Reservation, State, start_time};
+use crate::state::{Container, Reservation, Stat, State};
 use crate::{gate, log};
 
 /// Which verb this is.
@@ -111,8 +111,7 @@ pub fn run(global: &Global, options: &RunOptions) -> Result<i32> {
     let mode = if options.detach { Mode::Detached } else { Mode::Foreground };
     if mode == Mode::Foreground && !options.no_subreaper {
         // Orphans of a container without a pid namespace come to us, and not to the host's init.
-        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
-            .context("become a subreaper")?;
+        nix::sys::prctl::set_child_subreaper(true).context("become a subreaper")?;
     }
     let ready = make(global, &options.create, mode).map_err(create_failed)?;
     let Ready { container, mut running, mut scaffold, pid_file, notify } = ready;
@@ -231,10 +230,12 @@ fn make(global: &Global, options: &CreateOptions, mode: Mode) -> Result<Ready> {
         terminal,
         meanwhile: &mut |running| {
             if let Some(unguarded) = unguarded.take() {
-                scaffold.group.guard(&scaffold.manager, unguarded)?;
+                scaffold.group.guard(&scaffold.manager, unguarded, entry.as_ref())?;
             }
             state.init_process_pid = running.pid;
-            state.init_process_start = start_time(running.pid)?;
+            let stat = Stat::of(running.pid)?;
+            running.ignored = stat.ignored;
+            state.init_process_start = stat.start;
             state.namespace_paths = namespace_paths(running.pid);
             reservation.checkpoint(&state)?;
             // The program may run any moment now, and look itself up.

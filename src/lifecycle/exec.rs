@@ -20,7 +20,7 @@ use crate::plan::libc_flag::NEWNS;
 use crate::plan::namespaces::Namespaces;
 use crate::plan::{self, HookSet, Plan};
 use crate::rootfs::CgroupView;
-use crate::state::{Container, State, Status, start_time};
+use crate::state::{Container, Stat, State, Status};
 
 /// Runs a process in a container. The exit code.
 pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
@@ -79,8 +79,7 @@ pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
     let program = super::create::compile(linux.and_then(|linux| linux.seccomp().as_ref()))?;
     let identity = super::identity(state);
     if !options.detach {
-        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
-            .context("become a subreaper")?;
+        nix::sys::prctl::set_child_subreaper(true).context("become a subreaper")?;
     }
     let launch = |way: Way<'_>, terminal| {
         launch::launch(Job {
@@ -128,7 +127,7 @@ pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
     // conmon takes the pid file, and not the exit code, for the sign of success: it must not be there if the exec
     // fails, and must be there when it has succeeded.
     let pid = running.pid;
-    start_time(pid).map_err(failed)?;
+    running.ignored = Stat::of(pid).map_err(failed)?.ignored;
     running.start().map_err(failed)?;
     if let Some(path) = &options.pid_file {
         match PidFile::write(path, pid) {

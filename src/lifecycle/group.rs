@@ -1,5 +1,6 @@
 //! The cgroup of a container that is being made: whose it is, where it is, and how the first process gets in.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use super::CGROUP_ROOT;
@@ -128,12 +129,13 @@ impl Group {
         }
     }
 
-    /// Puts the device policy in force, if that has been left.
+    /// Puts the device policy in force, if that has been left, in the cgroup whose `entry` may be open.
     ///
     /// # Errors
     /// Those of [`Manager::guard`].
-    pub fn guard(&self, manager: &Manager, unguarded: Unguarded) -> Result<()> {
-        manager.guard(&self.plan.devices, unguarded)
+    pub fn guard(&self, manager: &Manager, unguarded: Unguarded, entry: Option<&Entry>) -> Result<()> {
+        let open = entry.and_then(|entry| entry.into.as_ref()).map(AsFd::as_fd);
+        manager.guard(&self.plan.devices, unguarded, open)
     }
 
     fn give_away(&self, manager: Manager) -> Result<Manager> {

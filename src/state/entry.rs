@@ -6,6 +6,7 @@ use crate::error::{Context, Error, Kind, Result, errno_text};
 use crate::gate;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, renameat, unlinkat};
 use rustix::io::Errno;
+use rustix::process::Pid;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
@@ -25,12 +26,12 @@ pub(super) struct Entry {
 
 impl Entry {
     /// Replaces state.json in one step. The temporary name is the writer's own, as two may write at once.
-    pub fn write_state(&self, state: &State) -> Result<()> {
+    pub fn write_state(&self, state: &State, writer: Pid) -> Result<()> {
         let what = || format!("write state of container {:?}", self.id.as_str());
         let json = serde_json::to_vec(state)
             .map_err(|error| Error::new(Kind::System, error.to_string()))
             .with_context(what)?;
-        let temporary = format!(".{STATE}.{}", rustix::process::getpid());
+        let temporary = format!(".{STATE}.{writer}");
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(&self.dir, &temporary, flags, Mode::RUSR | Mode::WUSR).with_context(what)?;
         let mut rest = &json[..];

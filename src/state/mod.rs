@@ -15,7 +15,7 @@ mod process;
 mod store;
 
 pub use id::ContainerId;
-pub use process::{pidfd, start_time};
+pub use process::{Stat, pidfd};
 pub use store::{Container, Reservation, Store};
 
 use crate::config::OCI_VERSION;

@@ -181,7 +181,7 @@ impl Reservation {
     /// Records what is about to be made (above all the cgroup, while `init_process_pid` is 0), so that it can be found
     /// and removed if this process is killed meanwhile. Costs an openat, a write, a close and a rename.
     pub fn checkpoint(&self, state: &State) -> Result<()> {
-        self.entry().write_state(state)
+        self.entry().write_state(state, self.creator)
     }
 
     /// Lets others see the container that was recorded last, while dropping this still removes it.
@@ -250,7 +250,7 @@ impl Container {
 
     /// Replaces its facts.
     pub fn save(&mut self, state: State) -> Result<()> {
-        self.entry.write_state(&state)?;
+        self.entry.write_state(&state, rustix::process::getpid())?;
         self.state = Ok(state);
         Ok(())
     }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::gate;
-use crate::state::start_time;
+use crate::state::Stat;
 use std::os::unix::fs::symlink;
 use std::process::{Child, Command, Stdio};
 
@@ -73,7 +73,7 @@ fn facts(name: &str, pid: i32) -> State {
     State {
         id: name.into(),
         init_process_pid: pid,
-        init_process_start: if pid == 0 { 0 } else { start_time(pid).unwrap() },
+        init_process_start: if pid == 0 { 0 } else { Stat::of(pid).unwrap().start },
         gate: true,
         ..State::default()
     }
