@@ -4,9 +4,10 @@
  *
  * No config.json is read and no state is kept; nothing is checked, no path is resolved safely, no descriptor is
  * protected, and no error is explained. What is left is what the configuration asks of the kernel, in the fewest
- * calls that do it: clone3 with the namespaces, the default mounts and devices, a device filter, pivot_root, masked and
+ * calls that do it: clone3 with the namespaces, the default mounts and devices, the device rules, pivot_root, masked and
  * read-only paths, capabilities, rlimits, a cgroup, exec, wait, and rmdir. On v1, CGROUP_ROOT is the folder with one
- * mount point for each hierarchy, all of which are joined by `tasks`; on v2 it is the mount point.
+ * mount point for each hierarchy, all of which are joined by `tasks`, and each of which is mounted inside; on v2 it is the
+ * mount point.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -43,6 +44,71 @@ static void must(long result, const char *what)
 }
 
 #define MUST(call) must((long)(call), #call)
+
+static char groups[16][512];
+static int group_count;
+static int is_v2;
+
+static void put(const char *group, const char *file, const char *value)
+{
+    char path[600];
+    snprintf(path, sizeof(path), "%s/%s", group, file);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    MUST(fd);
+    MUST(write(fd, value, strlen(value)));
+    close(fd);
+}
+
+/* A v1 cpuset begins empty, and lets nobody in. */
+static void inherit(const char *group, const char *file)
+{
+    char path[600], value[4096];
+    snprintf(path, sizeof(path), "%.*s/%s", (int)(strrchr(group, '/') - group), group, file);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    MUST(fd);
+    ssize_t length = read(fd, value, sizeof(value) - 1);
+    MUST(length);
+    close(fd);
+    value[length] = 0;
+    put(group, file, value);
+}
+
+/* The default rules in the words of v1. */
+static void device_lines(const char *group)
+{
+    static const char *const allowed[] = {"c *:* m", "b *:* m", "c 1:3 rwm", "c 1:8 rwm", "c 1:7 rwm", "c 5:0 rwm",
+        "c 1:5 rwm", "c 1:9 rwm", "c 136:* rwm", "c 5:2 rwm", "c 10:200 rwm"};
+    char path[600];
+    put(group, "devices.deny", "a");
+    snprintf(path, sizeof(path), "%s/devices.allow", group);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    MUST(fd);
+    for (size_t i = 0; i < sizeof(allowed) / sizeof(*allowed); i++)
+        MUST(write(fd, allowed[i], strlen(allowed[i])));
+    close(fd);
+}
+
+/* The container's own cgroups, read-only. */
+static void cgroup_mount(void)
+{
+    const int ro = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY;
+    if (is_v2) {
+        MUST(mount(groups[0], "sys/fs/cgroup", NULL, MS_BIND, NULL));
+        MUST(mount(NULL, "sys/fs/cgroup", NULL, MS_BIND | MS_REMOUNT | ro, NULL));
+        return;
+    }
+    MUST(mount("cgroup", "sys/fs/cgroup", "tmpfs", ro & ~MS_RDONLY, "mode=755"));
+    for (int i = 0; i < group_count; i++) {
+        char path[600];
+        const char *end = strrchr(groups[i], '/');
+        const char *name = memrchr(groups[i], '/', end - groups[i]);
+        snprintf(path, sizeof(path), "sys/fs/cgroup%.*s", (int)(end - name), name);
+        MUST(mkdir(path, 0755));
+        MUST(mount(groups[i], path, NULL, MS_BIND, NULL));
+        MUST(mount(NULL, path, NULL, MS_BIND | MS_REMOUNT | ro, NULL));
+    }
+    MUST(mount(NULL, "sys/fs/cgroup", NULL, MS_BIND | MS_REMOUNT | ro, NULL));
+}
 
 /* A filter that allows what the default rules allow: mknod of all, and the six devices, ptmx and pts. */
 static int device_filter(void)
@@ -110,6 +176,7 @@ static void inside(const char *rootfs, char **command)
     MUST(mkdir("dev/mqueue", 0755));
     MUST(mount("mqueue", "dev/mqueue", "mqueue", nsx | MS_NODEV, NULL));
     MUST(mount("sysfs", "sys", "sysfs", nsx | MS_NODEV | MS_RDONLY, NULL));
+    cgroup_mount();
     for (size_t i = 0; i < sizeof(devices) / sizeof(*devices); i++)
         MUST(mknod(devices[i].path, S_IFCHR | 0666, makedev(devices[i].major, devices[i].minor)));
     for (size_t i = 0; i < sizeof(links) / sizeof(*links); i++)
@@ -153,11 +220,10 @@ int main(int argc, char **argv)
         .flags = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET,
         .exit_signal = SIGCHLD,
     };
-    char groups[16][512];
-    int group_count = 0;
     struct statfs fs;
     MUST(statfs(argv[1], &fs));
-    if (fs.f_type == CGROUP2_SUPER_MAGIC) {
+    is_v2 = fs.f_type == CGROUP2_SUPER_MAGIC;
+    if (is_v2) {
         snprintf(groups[group_count++], sizeof(*groups), "%s/floor-%d", argv[1], getpid());
         MUST(mkdir(groups[0], 0755));
         int group = open(groups[0], O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -180,23 +246,30 @@ int main(int argc, char **argv)
             if (entry->d_name[0] == '.' || entry->d_type == DT_LNK)
                 continue;
             snprintf(group, sizeof(*groups), "%s/%s/floor-%d", argv[1], entry->d_name, getpid());
-            if (mkdir(group, 0755) == 0)
-                group_count++;
+            if (mkdir(group, 0755) != 0)
+                continue;
+            group_count++;
+            if (strcmp(entry->d_name, "devices") == 0)
+                device_lines(group);
+            if (strcmp(entry->d_name, "cpuset") == 0) {
+                inherit(group, "cpuset.cpus");
+                inherit(group, "cpuset.mems");
+            }
         }
         closedir(mounts);
     }
     pid_t child = syscall(SYS_clone3, &args, sizeof(args));
     must(child, "clone3");
     if (child == 0) {
-        if (args.cgroup == 0)
-            for (int i = 0; i < group_count; i++) {
-                char tasks[520];
-                snprintf(tasks, sizeof(tasks), "%s/%s", groups[i], "tasks");
-                int fd = open(tasks, O_WRONLY | O_CLOEXEC);
-                if (fd >= 0 && write(fd, "0", 1) < 0 && errno == ENOSPC)
-                    ; /* a cpuset without CPUs lets nobody in: left out */
-                close(fd);
-            }
+        for (int i = 0; i < group_count && !is_v2; i++) {
+            char tasks[600];
+            snprintf(tasks, sizeof(tasks), "%s/%s", groups[i], "tasks");
+            int fd = open(tasks, O_WRONLY | O_CLOEXEC);
+            if (fd < 0)
+                continue; /* a v2 hierarchy beside v1 has no such file */
+            MUST(write(fd, "0", 1));
+            close(fd);
+        }
         inside(argv[2], argv + 3);
     }
     int status;

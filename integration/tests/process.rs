@@ -571,14 +571,28 @@ fn it_leads_a_session_and_is_pid_1() {
 #[test]
 fn signals_are_neither_blocked_nor_ignored() {
     // SIGPIPE is what a runtime in Rust ignores; others come from who starts it, as SIGHUP from nohup.
-    let b = Bundle::new().does("signals");
-    b.write();
-    let (runtime, root) = (runtime_path(), b.root.to_str().unwrap());
-    let script = "trap '' HUP INT QUIT PIPE USR1; exec \"$@\"";
-    let words = ["-c", script, "bash", runtime.to_str().unwrap(), "--root", root, "run", "--bundle"];
-    let seen = Cmd::new("bash", words).arg(b.path()).arg(&b.id).run().json();
-    assert_eq!(seen["blocked"], json!([]));
-    peer_differs("crun", "keeps what it was started with", || assert_eq!(seen["ignored"], json!([])));
+    let run = Bundle::new().does("signals");
+    let created = Bundle::new().does("signals");
+    let joined = Bundle::new().does("sleep").start();
+    run.write();
+    created.write();
+    // Behind `cat`, which ends when the program has, too.
+    let commands = [
+        (&run, r#"run --bundle "$bundle" "$id""#),
+        (&created, r#"create --bundle "$bundle" "$id" && "$@" start "$id""#),
+        (&*joined, r#"exec "$id" /payload signals"#),
+    ];
+    for (b, command) in commands {
+        let script = format!(
+            "id=$1 bundle=$2; shift 2; trap '' HUP INT QUIT PIPE USR1; {{ \"$@\" {command}; }} | cat"
+        );
+        let (runtime, root, path) = (runtime_path(), b.root.to_str().unwrap(), b.path());
+        let words =
+            ["-c", &script, "bash", &b.id, path.to_str().unwrap(), runtime.to_str().unwrap(), "--root", root];
+        let seen = Cmd::new("bash", words).run().json();
+        assert_eq!(seen["blocked"], json!([]), "{command}");
+        assert_eq!(seen["ignored"], json!([]), "{command}");
+    }
 }
 
 #[test]

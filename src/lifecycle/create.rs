@@ -194,7 +194,14 @@ fn make(global: &Global, options: &CreateOptions, mode: Mode) -> Result<Ready> {
 
     // From here on something is made.
     let mut reservation = store.reserve(&options.id)?;
-    let mut state = first_state(global, options, &config, &plan, &bundle)?;
+    let mut state = first_state(global, options, &plan, &bundle);
+    let mut text = String::from_utf8(config.raw)
+        .map_err(|_| Error::new(Kind::Config, "config.json: not valid UTF-8"))?;
+    // For later calls: recorded while init builds. Only what init mounts on the host has to be found, if this process dies,
+    // from the first record on.
+    if plan.rootfs.as_ref().is_some_and(|rootfs| !rootfs.own_namespace) {
+        state.spec = Some(recorded(std::mem::take(&mut text))?);
+    }
     let planned = group.planned()?;
     if group.is_wanted() {
         record_cgroup(&mut state, &planned)?;
@@ -206,7 +213,12 @@ fn make(global: &Global, options: &CreateOptions, mode: Mode) -> Result<Ready> {
         (state.cgroup, state.cgroup_paths) = Default::default();
     }
     let view = group.view(&manager, &plan.namespaces);
-    let identity = super::identity(&state);
+    let identity = Identity {
+        id: state.id.clone(),
+        bundle: state.bundle.clone(),
+        rootfs: state.rootfs.clone(),
+        annotations: config.spec.annotations().clone().filter(|annotations| !annotations.is_empty()),
+    };
     // Dropped in reverse on the way out of a failure: the process (in `running`), the scaffold, the reservation.
     let mut scaffold = Scaffold { group, manager, made, identity, plan, launched: false, complete: false };
     let (notify, gate) = at_the_door(&reservation, notify_socket.as_deref(), mode)?;
@@ -233,6 +245,9 @@ fn make(global: &Global, options: &CreateOptions, mode: Mode) -> Result<Ready> {
                 scaffold.group.guard(&scaffold.manager, unguarded, entry.as_ref())?;
             }
             state.init_process_pid = running.pid;
+            if state.spec.is_none() {
+                state.spec = Some(recorded(std::mem::take(&mut text))?);
+            }
             let stat = Stat::of(running.pid)?;
             running.ignored = stat.ignored;
             state.init_process_start = stat.start;
@@ -299,18 +314,14 @@ pub fn compile(profile: Option<&oci_spec::runtime::LinuxSeccomp>) -> Result<Opti
     Ok(Some(program))
 }
 
-fn first_state(
-    global: &Global,
-    options: &CreateOptions,
-    config: &Config,
-    plan: &Plan,
-    bundle: &Path,
-) -> Result<State> {
-    let text = String::from_utf8(config.raw.clone())
-        .map_err(|_| Error::new(Kind::Config, "config.json: not valid UTF-8"))?;
-    let spec =
-        RawValue::from_string(text).map_err(|e| Error::new(Kind::Config, format!("config.json: {e}")))?;
-    Ok(State {
+/// config.json, which was read before, as the store keeps it.
+fn recorded(text: String) -> Result<Box<RawValue>> {
+    RawValue::from_string(text).map_err(|e| Error::new(Kind::Config, format!("config.json: {e}")))
+}
+
+/// What is known before anything is made.
+fn first_state(global: &Global, options: &CreateOptions, plan: &Plan, bundle: &Path) -> State {
+    State {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         id: options.id.as_str().to_owned(),
         created: crate::clock::now_nano(),
@@ -321,9 +332,8 @@ fn first_state(
         no_pivot: options.no_pivot,
         no_new_keyring: options.no_new_keyring,
         gate: true,
-        spec: Some(spec),
         ..State::default()
-    })
+    }
 }
 
 fn record_cgroup(state: &mut State, manager: &Manager) -> Result<()> {

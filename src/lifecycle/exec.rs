@@ -20,7 +20,7 @@ use crate::plan::libc_flag::NEWNS;
 use crate::plan::namespaces::Namespaces;
 use crate::plan::{self, HookSet, Plan};
 use crate::rootfs::CgroupView;
-use crate::state::{Container, Stat, State, Status};
+use crate::state::{Container, State, Status};
 
 /// Runs a process in a container. The exit code.
 pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
@@ -127,7 +127,6 @@ pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
     // conmon takes the pid file, and not the exit code, for the sign of success: it must not be there if the exec
     // fails, and must be there when it has succeeded.
     let pid = running.pid;
-    running.ignored = Stat::of(pid).map_err(failed)?.ignored;
     running.start().map_err(failed)?;
     if let Some(path) = &options.pid_file {
         match PidFile::write(path, pid) {

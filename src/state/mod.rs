@@ -101,7 +101,7 @@ pub struct State {
     pub rootless: bool,
     /// The process waited at a start gate.
     pub gate: bool,
-    /// config.json as it was at `create`. Nothing reads the bundle again.
+    /// config.json as it was at `create`. Nothing reads the bundle again. Not yet in the first record of a creation.
     pub spec: Option<Box<RawValue>>,
 }
 
