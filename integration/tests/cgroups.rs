@@ -281,6 +281,31 @@ fn leftover_cgroups_and_processes_are_removed() {
 }
 
 #[test]
+fn processes_left_in_one_hierarchy_are_killed() {
+    if is_v2() {
+        return skip("there is only one");
+    }
+    let c = Bundle::new().no_ns("pid").does("spawn 2 -- exit 0").start();
+    c.wait();
+    let procs = |dir: &Path| fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    let devices = c.cgroups().into_iter().find(|dir| dir.starts_with("/sys/fs/cgroup/devices")).unwrap();
+    let left = procs(&devices);
+    assert_eq!(left.lines().count(), 2, "they live on");
+    for dir in c.cgroups().iter().filter(|dir| **dir != devices) {
+        left.lines().for_each(|pid| fs::write(dir.parent().unwrap().join("cgroup.procs"), pid).unwrap());
+        assert_eq!(procs(dir), "");
+    }
+    peer_may_differ("runc crun", "leave them", || {
+        c.call("delete").ok();
+        assert_eq!(c.cgroups(), Vec::<PathBuf>::new());
+    });
+    for pid in left.lines().map(|pid| nix::unistd::Pid::from_raw(pid.parse().unwrap())) {
+        assert!(peer() != Peer::Tare || nix::sys::wait::waitpid(pid, None).is_ok(), "{pid} lives");
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+    }
+}
+
+#[test]
 fn processes_left_in_the_hosts_pid_namespace_are_killed() {
     let b = Bundle::new().no_ns("pid").does("spawn 2 -- exit 0");
     let c = b.start();

@@ -1,8 +1,8 @@
 //! A cgroup with processes in it: list, freeze, kill, wait, and remove it at last.
 
+use super::Manager;
 use super::dir::{Dir, errno, read_all, value_of, write_all};
 use super::walk;
-use super::{Group, Manager};
 use crate::error::{Context, Errno, Error, Kind, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
@@ -202,22 +202,23 @@ impl Manager {
     }
 
     /// Removes the cgroup if no process is in it and no other cgroup, as is usual when the init of a pid namespace has
-    /// ended; false, and nothing is removed, if that is not so. It spares killing and asking: six system calls.
+    /// ended; false, and nothing is removed, if that is not so. It spares killing and asking: on v1 alone a tenth of a run, as the freezer patches the kernel.
     ///
     /// # Errors
     /// A directory cannot be removed for another reason.
     pub fn delete_if_empty(&self) -> Result<bool> {
-        // Of a cgroup of systemd's there is a unit to be stopped. v1 hierarchies cannot be asked all at once: without v2 a
-        // payload may have left a process in one of them.
-        if matches!(self, Manager::Systemd(_))
-            || !matches!(self.unified().map(Dir::rmdir), Some(Ok(()) | Err(Errno::ENOENT)))
-        {
+        // Of a cgroup of systemd's there is a unit to be stopped.
+        if matches!(self, Manager::Systemd(_)) {
             return Ok(false);
         }
-        for Group { dir, .. } in self.groups() {
+        // v1 hierarchies cannot be asked all at once, and a payload that reaches the root of one may have left a process in
+        // another. The one by which processes are found goes last, so that they still are.
+        let witness = self.v1_witness();
+        let is_witness = |dir: &Dir| witness.is_some_and(|witness| witness.path == dir.path);
+        for dir in self.dirs().filter(|dir| !is_witness(dir)).chain(witness) {
             match dir.rmdir() {
                 Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => {}
-                // Cgroups of the payload's, or a process that it has moved in v2, whose root it can reach then.
+                // Processes, or cgroups of the payload's.
                 Err(Errno::EBUSY | Errno::ENOTEMPTY) => return Ok(false),
                 Err(errno) => return Err(Error::os(errno, format!("remove cgroup {}", dir.path))),
             }
