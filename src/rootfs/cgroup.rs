@@ -4,9 +4,10 @@
 //! look the same, and a new cgroup2 superblock waits for an RCU grace period (6 ms on Linux 6.18).
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
+use rustix::mount::MoveMountFlags;
 
 use super::{attach, finish, fs};
 use crate::error::{Context, Result};
@@ -33,19 +34,20 @@ pub enum View {
 /// Mounts `view` on `target`.
 pub fn mount(view: &View, mount: &Mount, target: BorrowedFd<'_>) -> Result<()> {
     let attr = MountAttr { set: mount.options.attr_set, clear: mount.options.attr_clr, propagation: 0 };
-    let place = |tree: BorrowedFd<'_>, target: BorrowedFd<'_>| {
+    let copy = |dir: &Path| {
+        let tree = fs::copy_of(dir)?;
         if !attr.is_empty() {
-            mount_setattr(tree, false, attr).context("set the attributes of the cgroup mount")?;
+            mount_setattr(tree.as_fd(), false, attr).context("set the attributes of the cgroup mount")?;
         }
-        attach(tree, target).context("attach the cgroup mount")
+        Ok(tree)
     };
     match view {
         // Nothing to show, and nothing of the host's to be seen in its place: a /sys that is the host's, bound, has the
         // cgroups in it, and not all of them belong to others (CVE-2023-25809).
         View::None => attach(fs::empty_tmpfs()?.as_fd(), target).context("attach an empty directory"),
         View::V2(dir) => {
-            let tree = fs::copy_of(dir)?;
-            place(tree.as_fd(), target)?;
+            let tree = copy(dir)?;
+            attach(tree.as_fd(), target).context("attach the cgroup mount")?;
             finish(tree.as_fd(), &mount.options)
         }
         View::V1 { hierarchies, links } => {
@@ -54,11 +56,16 @@ pub fn mount(view: &View, mount: &Mount, target: BorrowedFd<'_>) -> Result<()> {
             for (name, dir) in hierarchies {
                 rustix::fs::mkdirat(&top, name.as_str(), Mode::from_raw_mode(0o755))
                     .with_context(|| format!("make directory {name}"))?;
-                let flags =
-                    rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
-                let target = rustix::fs::openat(&top, name.as_str(), flags, Mode::empty())
-                    .with_context(|| format!("open directory {name}"))?;
-                place(fs::copy_of(dir)?.as_fd(), target.as_fd()).with_context(|| name.clone())?;
+                let tree = copy(dir).with_context(|| name.clone())?;
+                // By its name: nobody else reaches this tmpfs yet.
+                rustix::mount::move_mount(
+                    &tree,
+                    "",
+                    &top,
+                    name.as_str(),
+                    MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+                )
+                .with_context(|| format!("{name}: attach the cgroup mount"))?;
             }
             for (link, name) in links {
                 rustix::fs::symlinkat(name.as_str(), &top, link.as_str())

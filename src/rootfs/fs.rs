@@ -10,7 +10,7 @@ use rustix::mount::{
     fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick,
 };
 
-use super::{clone_mount, copy_up, finish};
+use super::{copy_up, finish};
 use crate::error::{Context, Errno, Error, Kind, Result};
 use crate::path::Root;
 use crate::plan::rootfs::Mount;
@@ -224,11 +224,6 @@ pub fn cgroup_tmpfs() -> Result<OwnedFd> {
 
 /// A copy of what is mounted at `path` on the host, as seen from the container's mount namespace.
 pub fn copy_of(path: &Path) -> Result<OwnedFd> {
-    let fd = rustix::fs::open(
-        path,
-        rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
-        rustix::fs::Mode::empty(),
-    )
-    .with_context(|| format!("open {}", path.display()))?;
-    clone_mount(fd.as_fd(), false).with_context(|| format!("bind {}", path.display()))
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    rustix::mount::open_tree(rustix::fs::CWD, path, flags).with_context(|| format!("bind {}", path.display()))
 }
