@@ -23,6 +23,8 @@ fn main() {
     let sections = format!("{}/sections.ld", var("OUT_DIR"));
     if std::fs::write(&sections, sections_of(START)).is_ok() {
         println!("cargo:rustc-link-arg-bin=tare=-Wl,-T,{sections}");
+        // What came to lie where, for hack/order: the program has no symbols, and with some it would be another one.
+        println!("cargo:rustc-link-arg-bin=tare=-Wl,-Map,{}/tare.map", var("OUT_DIR"));
     }
     if target("FEATURE").split(',').any(|feature| feature == "crt-static") && is_known_glibc() {
         println!("cargo:rustc-cfg=own_libc_start");
