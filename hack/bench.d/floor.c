@@ -59,6 +59,17 @@ static void put(const char *group, const char *file, const char *value)
     close(fd);
 }
 
+static void join(const char *group)
+{
+    char path[600];
+    snprintf(path, sizeof(path), "%.511s/tasks", group);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return; /* a v2 hierarchy beside v1 has no such file */
+    MUST(write(fd, "0", 1));
+    close(fd);
+}
+
 /* A v1 cpuset begins empty, and lets nobody in. */
 static void inherit(const char *group, const char *file)
 {
@@ -261,15 +272,8 @@ int main(int argc, char **argv)
     pid_t child = syscall(SYS_clone3, &args, sizeof(args));
     must(child, "clone3");
     if (child == 0) {
-        for (int i = 0; i < group_count && !is_v2; i++) {
-            char tasks[600];
-            snprintf(tasks, sizeof(tasks), "%s/%s", groups[i], "tasks");
-            int fd = open(tasks, O_WRONLY | O_CLOEXEC);
-            if (fd < 0)
-                continue; /* a v2 hierarchy beside v1 has no such file */
-            MUST(write(fd, "0", 1));
-            close(fd);
-        }
+        for (int i = 0; i < group_count && !is_v2; i++)
+            join(groups[i]);
         inside(argv[2], argv + 3);
     }
     int status;
