@@ -299,9 +299,24 @@ fn processes_left_in_one_hierarchy_are_killed() {
         c.call("delete").ok();
         assert_eq!(c.cgroups(), Vec::<PathBuf>::new());
     });
-    for pid in left.lines().map(|pid| nix::unistd::Pid::from_raw(pid.parse().unwrap())) {
-        assert!(peer() != Peer::Tare || nix::sys::wait::waitpid(pid, None).is_ok(), "{pid} lives");
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+    end_of(left.lines().map(|pid| pid.parse().unwrap()));
+}
+
+/// Of processes that tare has killed, and peers may have left.
+#[track_caller]
+fn end_of(pids: impl IntoIterator<Item = i32>) {
+    use nix::sys::signal::{Signal, kill};
+    use nix::sys::wait::{WaitPidFlag, waitpid};
+    for pid in pids.into_iter().map(nix::unistd::Pid::from_raw) {
+        // Our own child by now, but where there is another process 1.
+        let gone = until(TIMEOUT / 10, || {
+            let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
+            !Path::new(&format!("/proc/{pid}")).exists()
+        });
+        if !gone {
+            assert!(peer() != Peer::Tare, "{pid} lives");
+            let _ = kill(pid, Signal::SIGKILL);
+        }
     }
 }
 
@@ -321,20 +336,7 @@ fn processes_left_in_the_hosts_pid_namespace_are_killed() {
         c.call("delete").ok();
         assert_eq!(c.cgroups(), Vec::<PathBuf>::new());
     });
-    for pid in left {
-        let gone = until(TIMEOUT / 10, || {
-            let _ = nix::sys::wait::waitpid(
-                nix::unistd::Pid::from_raw(pid),
-                Some(nix::sys::wait::WaitPidFlag::WNOHANG),
-            );
-            !Path::new(&format!("/proc/{pid}")).exists()
-        });
-        if !gone {
-            assert!(peer() != Peer::Tare, "{pid} lives");
-            let _ =
-                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
-        }
-    }
+    end_of(left);
 }
 
 // Commands.

@@ -474,9 +474,10 @@ fn a_unit_that_fails_is_removed_by_delete() {
         return;
     }
     // SIGTERM says nothing to process 1 of a pid namespace.
+    let most = format!("uint64 {}", 300_000 * slow());
     let b = bundle()
         .set("/annotations/org.systemd.property.KillSignal", json!("9"))
-        .set("/annotations/org.systemd.property.RuntimeMaxUSec", json!("uint64 300000"));
+        .set("/annotations/org.systemd.property.RuntimeMaxUSec", json!(most));
     let c = start(b);
     assert!(until(Duration::from_secs(10), || show(&unit(&c), "ActiveState") == "failed"));
     let id = c.id.clone();
