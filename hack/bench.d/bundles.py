@@ -65,6 +65,27 @@ class Bundles:
         spec["process"]["args"] = list(args or [PAYLOAD])
         return self.write("-".join([kind, *map(os.path.basename, args[:1])]), spec)
 
+    def terminal(self):
+        """With a terminal."""
+        spec = self.copy()
+        spec["process"]["terminal"] = True
+        return self.write("terminal", spec)
+
+    def rootless(self, uid):
+        """For an ordinary user, who is root in it: what `spec --rootless` leaves out, and his ids."""
+        spec = self.copy()
+        spec["linux"]["namespaces"] = [space for space in spec["linux"]["namespaces"] if space["type"] != "network"]
+        spec["linux"]["namespaces"].append({"type": "user"})
+        spec["linux"] |= {f"{kind}Mappings": [{"containerID": 0, "hostID": uid, "size": 1}] for kind in ["uid", "gid"]}
+        spec["linux"].pop("resources", None)
+        of_host = {"type": "bind", "source": "/sys", "options": ["rbind", "nosuid", "noexec", "nodev", "ro"]}
+        mounts = [mount for mount in spec["mounts"] if mount["type"] != "cgroup"]
+        spec["mounts"] = [mount | of_host if mount["type"] == "sysfs" else mount for mount in mounts]
+        for mount in spec["mounts"]:
+            mount["options"] = [word for word in mount.get("options", []) if not word.startswith("gid=")]
+        os.chmod(os.path.dirname(self.work), 0o755)
+        return self.write("rootless", spec)
+
     def memory(self, limit):
         """With a memory limit in bytes."""
         spec = self.copy()

@@ -1,4 +1,6 @@
 """The cases, by name, and the times of single runs."""
+import os
+
 import growth
 import memory
 import traces
@@ -99,6 +101,40 @@ def execute(bench, case, kind):
             r.delete("b-exec-" + r.name)
 
 
+def terminal(bench, case):
+    """In the foreground of a terminal, which is passed on."""
+    notes, inside = [], [bench.programs["terminal"]]
+    bundle = bench.bundles.terminal()
+    steps = {"floor in a terminal": [inside + bench.floor()]}
+    for r in bench.runtimes.values():
+        command = inside + r.run(bundle, f"b-{r.name}")
+        reason = r.attempt(command)
+        if reason:
+            notes.append(f"{r.name} left out: {reason}")
+            r.delete(f"b-{r.name}")
+        else:
+            steps[r.name] = [command]
+    return bench.timed(case, "run true in the foreground of a terminal", steps, notes)
+
+
+def rootless(bench, case):
+    """As an ordinary user, in a user namespace with one id; setpriv, which makes him one, is in the time of all."""
+    notes, steps, uid = [], {}, 65534
+    user = ["/usr/bin/setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
+    bundle = bench.bundles.rootless(uid)
+    for r in bench.runtimes.values():
+        root = f"/run/bench-rootless-{r.name}"
+        os.makedirs(root, exist_ok=True)
+        os.chown(root, uid, uid)
+        command = [*user, r.path, "--root", root, "run", "--bundle", bundle, f"b-{r.name}"]
+        reason = r.attempt(command)
+        if reason:
+            notes.append(f"{r.name} left out: {reason}")
+        else:
+            steps[r.name] = [command]
+    return bench.timed(case, "run true as an ordinary user (floor: as root)", steps, notes)
+
+
 def version(bench, case):
     """The least that a command costs."""
     steps = {"nothing": [[bench.programs["payload"]]]}
@@ -116,6 +152,8 @@ CASES = {
     **kinds(run, "run"),
     **kinds(cycle, "cycle"),
     **kinds(execute, "exec"),
+    "terminal": terminal,
+    "rootless": rootless,
     "version": version,
     **growth.CASES,
     **memory.CASES,
