@@ -6,12 +6,13 @@ use super::values;
 use crate::bail;
 use crate::error::{Error, Kind, Result};
 use crate::log::{Format, Level};
+use crate::plan::criu::{Flags, cgroups_mode, network_lock};
 use crate::state::ContainerId;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 /// Builds the options of `verb` from what the low level found.
-pub(super) fn command(verb: &str, v: &Values) -> Result<Command> {
+pub(super) fn command(verb: &str, globals: &Values, v: &Values) -> Result<Command> {
     let args = v.args();
     let id = || -> Result<ContainerId> { ContainerId::parse(args.first().map_or(Ok(""), |id| utf8(id))?) };
     Ok(match verb {
@@ -45,8 +46,8 @@ pub(super) fn command(verb: &str, v: &Values) -> Result<Command> {
             interval_ms: text(v, "interval")?.map_or(Ok(5000), values::interval)?,
             stats: v.on("stats"),
         }),
-        "checkpoint" => Command::Checkpoint(CheckpointOptions { id: id()? }),
-        "restore" => Command::Restore(RestoreOptions { id: id()? }),
+        "checkpoint" => Command::Checkpoint(Box::new(checkpoint(globals, v, id()?)?)),
+        "restore" => Command::Restore(Box::new(restore(globals, v, id()?)?)),
         "spec" => Command::Spec(SpecOptions { bundle: path(v, "bundle"), rootless: v.on("rootless") }),
         "features" => Command::Features(FeaturesOptions),
         other => bail!(Usage, "unknown command {other:?}"),
@@ -106,6 +107,84 @@ fn create(v: &Values, id: ContainerId) -> Result<CreateOptions> {
         no_new_keyring: v.on("no-new-keyring"),
         preserve_fds: text(v, "preserve-fds")?.map_or(Ok(0), values::preserve_fds)?,
     })
+}
+
+fn checkpoint(globals: &Values, v: &Values, id: ContainerId) -> Result<CheckpointOptions> {
+    let mut criu = criu(globals, v)?;
+    let parent_path = owned(v, "parent-path")?.unwrap_or_default();
+    if parent_path.starts_with('/') {
+        bail!(Usage, "--parent-path must be relative to --image-path");
+    }
+    criu.flags = Flags {
+        leave_running: v.on("leave-running"),
+        pre_dump: v.on("pre-dump"),
+        tcp_skip_in_flight: v.on("tcp-skip-in-flight"),
+        link_remap: v.on("link-remap"),
+        parent_path,
+        page_server: owned(v, "page-server")?.map(|server| page_server(&server)).transpose()?,
+        ..criu.flags
+    };
+    Ok(CheckpointOptions { id, criu, status_fd: number(v, "status-fd")?.filter(|fd| *fd >= 0) })
+}
+
+fn restore(globals: &Values, v: &Values, id: ContainerId) -> Result<RestoreOptions> {
+    let mut criu = criu(globals, v)?;
+    criu.flags = Flags {
+        tcp_close: v.on("tcp-close"),
+        lsm_profile: owned(v, "lsm-profile")?.unwrap_or_default(),
+        lsm_mount_context: owned(v, "lsm-mount-context")?.unwrap_or_default(),
+        ..criu.flags
+    };
+    let create = CreateOptions {
+        id,
+        bundle: path(v, "bundle"),
+        config: None,
+        console_socket: path(v, "console-socket"),
+        pidfd_socket: None,
+        pid_file: path(v, "pid-file"),
+        no_pivot: v.on("no-pivot"),
+        no_new_keyring: false,
+        preserve_fds: 0,
+    };
+    Ok(RestoreOptions { create, criu, detach: v.on("detach"), no_subreaper: v.on("no-subreaper") })
+}
+
+fn criu(globals: &Values, v: &Values) -> Result<CriuOptions> {
+    for namespace in v.all("empty-ns") {
+        // It always is, as with runc.
+        if namespace != "network" {
+            bail!(Usage, "--empty-ns: namespace {namespace:?} is not supported");
+        }
+    }
+    let given = |flag| path(v, flag).filter(|path| !path.as_os_str().is_empty());
+    Ok(CriuOptions {
+        program: path(globals, "criu").filter(|path| !path.as_os_str().is_empty()),
+        images: given("image-path"),
+        work: given("work-path"),
+        flags: Flags {
+            tcp_established: v.on("tcp-established"),
+            ext_unix_sk: v.on("ext-unix-sk"),
+            shell_job: v.on("shell-job"),
+            lazy_pages: v.on("lazy-pages"),
+            file_locks: v.on("file-locks"),
+            auto_dedup: v.on("auto-dedup"),
+            cgroups_mode: cgroups_mode(text(v, "manage-cgroups-mode")?.unwrap_or_default())?,
+            network_lock: network_lock(text(v, "network-lock")?.unwrap_or_default())?,
+            ..Flags::default()
+        },
+    })
+}
+
+/// `ADDRESS:PORT`; an IPv6 address in brackets.
+fn page_server(text: &str) -> Result<(String, u16)> {
+    let parts = text.rsplit_once(':').and_then(|(address, port)| Some((address, port.parse().ok()?)));
+    match parts {
+        Some((address, port)) if !address.is_empty() => {
+            let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+            Ok((bare.unwrap_or(address).to_owned(), port))
+        }
+        _ => bail!(Usage, "invalid --page-server {text:?}: must be ADDRESS:PORT"),
+    }
 }
 
 fn exec(v: &Values, id: ContainerId, args: &[OsString]) -> Result<ExecOptions> {

@@ -72,7 +72,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Parsed, Box<Fai
         |global, exit_code| move |error| Box::new(Failure { error, usage: String::new(), exit_code, global });
     let global =
         build::global(program, &globals).map_err(fail(Global { program, ..Global::default() }, 1))?;
-    match build::command(verb.name, &values) {
+    match build::command(verb.name, &globals, &values) {
         Ok(command) => Ok(Parsed::Run(global, command)),
         Err(error) => Err(fail(global, error_exit_code(verb.name))(error)),
     }

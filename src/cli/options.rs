@@ -3,6 +3,7 @@
 use super::values::UserArg;
 use crate::cgroup::SubCgroups;
 use crate::log::{Format, Level};
+use crate::plan::criu::Flags;
 use crate::state::ContainerId;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -55,8 +56,8 @@ pub enum Command {
     Resume(ResumeOptions),
     Update(Box<UpdateOptions>),
     Events(EventsOptions),
-    Checkpoint(CheckpointOptions),
-    Restore(RestoreOptions),
+    Checkpoint(Box<CheckpointOptions>),
+    Restore(Box<RestoreOptions>),
     Spec(SpecOptions),
     Features(FeaturesOptions),
 }
@@ -242,6 +243,43 @@ pub struct EventsOptions {
     pub stats: bool,
 }
 
+/// What `checkpoint` and `restore` share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CriuOptions {
+    /// `--criu`; `None` is the `criu` in `$PATH`.
+    pub program: Option<PathBuf>,
+    /// `--image-path`; `None` is `checkpoint` in the current directory.
+    pub images: Option<PathBuf>,
+    /// `--work-path`; `None` is with the images.
+    pub work: Option<PathBuf>,
+    /// What goes to criu.
+    pub flags: Flags,
+}
+
+/// `checkpoint`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointOptions {
+    /// The container.
+    pub id: ContainerId,
+    /// What it shares with `restore`.
+    pub criu: CriuOptions,
+    /// `--status-fd`.
+    pub status_fd: Option<i32>,
+}
+
+/// `restore`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoreOptions {
+    /// What it shares with `create`.
+    pub create: CreateOptions,
+    /// What it shares with `checkpoint`.
+    pub criu: CriuOptions,
+    /// `--detach`.
+    pub detach: bool,
+    /// `--no-subreaper`.
+    pub no_subreaper: bool,
+}
+
 /// `spec`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpecOptions {
@@ -273,9 +311,5 @@ only_an_id!(
     /// `pause`.
     PauseOptions,
     /// `resume`.
-    ResumeOptions,
-    /// `checkpoint`: its flags are parsed, none is kept yet.
-    CheckpointOptions,
-    /// `restore`: its flags are parsed, none is kept yet.
-    RestoreOptions
+    ResumeOptions
 );

@@ -1,16 +1,15 @@
-//! `checkpoint` and `restore`: known, with all their flags, to engines that probe for them; not in this build.
+//! `checkpoint` and `restore`.
 
-use super::{load, unsupported};
 use crate::cli::{CheckpointOptions, Global, RestoreOptions};
 use crate::error::Result;
+use crate::lifecycle;
 
 /// Runs `checkpoint`.
 pub fn checkpoint(global: &Global, options: &CheckpointOptions) -> Result<i32> {
-    load(global, &options.id)?;
-    Err(unsupported("checkpoint"))
+    lifecycle::checkpoint(global, options).map(|()| 0)
 }
 
 /// Runs `restore`.
-pub fn restore(_global: &Global, _options: &RestoreOptions) -> Result<i32> {
-    Err(unsupported("restore"))
+pub fn restore(global: &Global, options: &RestoreOptions) -> Result<i32> {
+    lifecycle::restore(global, options)
 }

@@ -12,7 +12,7 @@ mod has {
     pub const INTEL_RDT: bool = false;
     pub const MEMORY_POLICY: bool = true;
     pub const NET_DEVICES: bool = true;
-    pub const CHECKPOINT: bool = false;
+    pub const CHECKPOINT: bool = true;
 }
 
 const HOOKS: &[&str] =

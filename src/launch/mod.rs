@@ -50,6 +50,7 @@ mod tail;
 use std::os::fd::OwnedFd;
 
 pub use parent::{Running, connect, launch, send_fds};
+pub use stage1::ask;
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::hooks::Identity;

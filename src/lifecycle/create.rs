@@ -42,31 +42,42 @@ struct Ready {
 
 /// What has been made, to be taken down again if anything fails after it: the process first, then its cgroup, then the
 /// hooks are told, and last the id is free.
-struct Scaffold {
-    group: Group,
-    manager: Manager,
+pub(super) struct Scaffold {
+    pub(super) group: Group,
+    pub(super) manager: Manager,
     /// Its directories, and those above it that were not there.
     made: Made,
-    identity: Identity,
-    plan: Plan,
+    pub(super) identity: Identity,
+    pub(super) plan: Plan,
     /// A process was started, so hooks may have run: poststop has something to clean up.
-    launched: bool,
+    pub(super) launched: bool,
     complete: bool,
 }
 
 impl Scaffold {
+    /// Nothing has been started in it yet.
+    pub(super) fn new(
+        group: Group,
+        manager: Manager,
+        made: Made,
+        identity: Identity,
+        plan: Plan,
+    ) -> Scaffold {
+        Scaffold { group, manager, made, identity, plan, launched: false, complete: false }
+    }
+
     /// All of it stays.
-    fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         self.complete = true;
         self.keep_parents();
     }
 
     /// The cgroups above the container's are not an attempt's any more.
-    fn keep_parents(&mut self) {
+    pub(super) fn keep_parents(&mut self) {
         std::mem::take(&mut self.made).keep();
     }
 
-    fn take_down(&mut self) {
+    pub(super) fn take_down(&mut self) {
         if self.complete {
             return;
         }
@@ -220,7 +231,7 @@ fn make(global: &Global, options: &CreateOptions, mode: Mode) -> Result<Ready> {
         annotations: config.spec.annotations().clone().filter(|annotations| !annotations.is_empty()),
     };
     // Dropped in reverse on the way out of a failure: the process (in `running`), the scaffold, the reservation.
-    let mut scaffold = Scaffold { group, manager, made, identity, plan, launched: false, complete: false };
+    let mut scaffold = Scaffold::new(group, manager, made, identity, plan);
     let (notify, gate) = at_the_door(&reservation, notify_socket.as_deref(), mode)?;
     let entry = scaffold.group.entry(&scaffold.manager)?;
     scaffold.launched = true;
@@ -270,7 +281,7 @@ fn make(global: &Global, options: &CreateOptions, mode: Mode) -> Result<Ready> {
 }
 
 /// The sockets in the state directory: where readiness is told, and where init waits.
-fn at_the_door(
+pub(super) fn at_the_door(
     reservation: &Reservation,
     notify_socket: Option<&std::ffi::OsStr>,
     mode: Mode,
@@ -287,7 +298,7 @@ fn at_the_door(
     Ok((notify, gate))
 }
 
-fn judge(config: &Config, global: &Global, options: &CreateOptions, mode: Mode) -> Result<()> {
+pub(super) fn judge(config: &Config, global: &Global, options: &CreateOptions, mode: Mode) -> Result<()> {
     let judgement = config::Options {
         start: mode != Mode::Create,
         systemd_cgroup: global.cgroup_manager == crate::cli::CgroupManager::Systemd,
@@ -315,12 +326,12 @@ pub fn compile(profile: Option<&oci_spec::runtime::LinuxSeccomp>) -> Result<Opti
 }
 
 /// config.json, which was read before, as the store keeps it.
-fn recorded(text: String) -> Result<Box<RawValue>> {
+pub(super) fn recorded(text: String) -> Result<Box<RawValue>> {
     RawValue::from_string(text).map_err(|e| Error::new(Kind::Config, format!("config.json: {e}")))
 }
 
 /// What is known before anything is made.
-fn first_state(global: &Global, options: &CreateOptions, plan: &Plan, bundle: &Path) -> State {
+pub(super) fn first_state(global: &Global, options: &CreateOptions, plan: &Plan, bundle: &Path) -> State {
     State {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         id: options.id.as_str().to_owned(),
@@ -336,7 +347,7 @@ fn first_state(global: &Global, options: &CreateOptions, plan: &Plan, bundle: &P
     }
 }
 
-fn record_cgroup(state: &mut State, manager: &Manager) -> Result<()> {
+pub(super) fn record_cgroup(state: &mut State, manager: &Manager) -> Result<()> {
     let record = manager.record();
     state.cgroup = Some(raw(&record)?);
     state.systemd_cgroup = record.systemd.is_some();
@@ -349,11 +360,11 @@ pub(super) fn raw<T: serde::Serialize>(value: &T) -> Result<Box<RawValue>> {
 }
 
 /// The bundle, absolute: it is stored, and later calls come from elsewhere.
-fn bundle(given: Option<&Path>) -> Result<PathBuf> {
+pub(super) fn bundle(given: Option<&Path>) -> Result<PathBuf> {
     let path = given.unwrap_or(Path::new("."));
     std::fs::canonicalize(path).with_context(|| format!("bundle {}", path.display()))
 }
 
-fn absolute(path: &Path) -> Result<PathBuf> {
+pub(super) fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("root {}", path.display()))
 }

@@ -2,19 +2,24 @@
 //! recorded, built, started and taken away again, so that after a failure at any point nothing is left, and after a
 //! kill at any point `delete --force` finds everything.
 
+mod checkpoint;
 mod create;
+mod criu;
 mod destroy;
 mod exec;
 mod files;
 mod group;
+mod restore;
 mod start;
 mod update;
 
 use std::collections::BTreeMap;
 
+pub use checkpoint::checkpoint;
 pub use create::{create, run};
 pub use destroy::{destroy, kill_all, kill_and_wait, remove_cgroup};
 pub use exec::exec;
+pub use restore::restore;
 pub use start::start;
 pub use update::update;
 

@@ -4,6 +4,7 @@
 //! tested without root. The processes of [`launch`](crate::launch) share the plan by fork and decide nothing.
 
 pub mod cgroup;
+pub mod criu;
 pub mod namespaces;
 pub mod process;
 pub mod rootfs;

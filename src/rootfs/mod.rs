@@ -81,6 +81,32 @@ pub fn isolate(plan: &Rootfs) -> Result<()> {
     Ok(())
 }
 
+/// Does all that makes a container's file system, up to its last mount, in a mount namespace that is left and gone with it
+/// all: what stays are the mount points that were missing, and made where they would have been.
+pub fn rehearse(plan: &Rootfs, cgroups: &CgroupView) -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let own =
+        rustix::fs::open("/proc/self/ns/mnt", flags, Mode::empty()).context("open /proc/self/ns/mnt")?;
+    crate::sys::clone::unshare(crate::plan::libc_flag::NEWNS).context("unshare the mount namespace")?;
+    isolate(plan)?;
+    drop(Prepared::new(plan, Sources::Own, cgroups)?);
+    let kind = Some(rustix::thread::LinkNameSpaceType::Mount);
+    rustix::thread::move_into_link_name_space(own.as_fd(), kind).context("return to the mount namespace")
+}
+
+/// Mounts the root, and nothing in it, at `place`, a directory of the host's in a mount namespace of the caller's own.
+pub fn mount_at(plan: &Rootfs, place: &Path) -> Result<()> {
+    let open = |path: &Path| {
+        rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .with_context(|| format!("open {}", path.display()))
+    };
+    // What is mounted here is not seen on the host.
+    propagate(open(Path::new("/"))?.as_fd(), libc::MS_SLAVE | libc::MS_REC)
+        .context("set the propagation of /")?;
+    let root = source::open_root(plan)?;
+    attach(root.as_fd(), open(place)?.as_fd()).with_context(|| format!("mount root {}", plan.path.display()))
+}
+
 fn propagate(mount: BorrowedFd<'_>, flags: u64) -> Result<(), Errno> {
     let attr = MountAttr { propagation: flags & !libc::MS_REC, ..MountAttr::default() };
     mount_setattr(mount, flags & libc::MS_REC != 0, attr)
