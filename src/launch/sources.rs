@@ -61,7 +61,7 @@ fn open_all(plan: &Rootfs, init: i32, init_pidfd: BorrowedFd<'_>, channel: &Chan
     channel.tell_parent(&ToParent::Source(0, source::open_root(plan)?))?;
     for (index, mount) in plan.mounts.iter().enumerate() {
         let Action::Bind { source: path } = &mount.action else { continue };
-        let tree = source::open(mount, path).with_context(|| mount.describe())?;
+        let tree = source::open(&mount.options, path).with_context(|| mount.describe())?;
         if let Some(map) = &mount.idmap {
             let userns = user_namespace(map, init).with_context(|| mount.describe())?;
             mount_idmap(tree.as_fd(), map.recursive, userns.as_fd())

@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, unlinkat};
-use rustix::process::{Pid, PidfdFlags};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
+use rustix::thread::ThreadNameSpaceType;
 
 use super::create::{self, Scaffold};
 use super::criu::{self, Criu, Directories, Start};
@@ -24,11 +25,12 @@ use crate::plan::libc_flag::NEWNS;
 use crate::plan::{self, Plan};
 use crate::rootfs::{self, CgroupView};
 use crate::state::{Container, Stat, State};
+use crate::sys::clone::{self, Forked};
 use crate::{log, path};
 
 const LOG: &str = "restore.log";
 /// Below the container's directory: where its root is mounted for criu, in a mount namespace of criu's alone.
-const ROOT: &str = "criu-root";
+const PLACE: &str = "criu-root";
 /// No list of three descriptors is longer.
 const DESCRIPTORS_MAX: usize = 64 * 1024;
 
@@ -113,8 +115,13 @@ fn make(global: &Global, options: &RestoreOptions) -> Result<Made> {
     if let Some(unguarded) = unguarded {
         scaffold.group.guard(&scaffold.manager, unguarded, entry.as_ref())?;
     }
-    mkdirat(reservation.dir(), ROOT, Mode::RWXU).with_context(|| format!("make directory {ROOT}"))?;
-    let root = std::fs::canonicalize(home.join(ROOT)).with_context(|| format!("directory {ROOT}"))?;
+    mkdirat(reservation.dir(), PLACE, Mode::RWXU).with_context(|| format!("make directory {PLACE}"))?;
+    let place = std::fs::canonicalize(home.join(PLACE)).with_context(|| format!("directory {PLACE}"))?;
+    let externals = scaffold
+        .plan
+        .rootfs
+        .as_ref()
+        .map_or_else(Vec::new, |rootfs| request::externals(rootfs, &cgroup_mounts(&view)));
 
     let fds: Vec<_> = left.iter().map(|(_, fd)| fd.as_fd()).collect();
     let start = Start {
@@ -128,16 +135,17 @@ fn make(global: &Global, options: &RestoreOptions) -> Result<Made> {
         &mut directories,
         |channel| {
             enter_cgroup(&scaffold, entry.as_ref(), channel)?;
-            mount_root(&scaffold.plan, &view, &root)
+            make_file_system(&scaffold.plan, &view, &place)
         },
         |pid| scaffold.group.admit(&scaffold.manager, pid),
     )?;
-    let rootfs = scaffold.plan.rootfs.as_ref();
     let what = request::Restore {
-        root: root.clone(),
-        mounts: mounts(
-            rootfs.map_or_else(Vec::new, |rootfs| request::externals(rootfs, &cgroup_mounts(&view))),
-        ),
+        root: place,
+        mounts: externals
+            .iter()
+            .map(|external| (external.destination.clone(), external.source.clone()))
+            .chain([(request::MASK.into(), request::MASK.into())])
+            .collect(),
         inherit: left
             .iter()
             .map(|(kind, fd)| (fd.as_raw_fd(), request::namespace_key(kind)))
@@ -146,10 +154,10 @@ fn make(global: &Global, options: &RestoreOptions) -> Result<Made> {
         join,
         cgroups: cgroups_of(criu.pid)?,
     };
-    let place = directories.place(LOG, state.annotations().get("org.criu.config"));
+    let files = directories.place(LOG, state.annotations().get("org.criu.config"));
     let mut console = None;
     let mut init = None;
-    let request = request::restore(&options.criu.flags, &place, &what);
+    let request = request::restore(&options.criu.flags, &files, &what);
     let Scaffold { plan, identity, launched, .. } = &mut scaffold;
     criu.ask(&request, &directories, |script, pid, fd| {
         match script {
@@ -167,8 +175,10 @@ fn make(global: &Global, options: &RestoreOptions) -> Result<Made> {
             },
             // All processes are there, and none runs yet.
             "post-restore" => {
-                init = Some(record(&mut state, pid)?);
+                let pidfd = record(&mut state, pid)?;
                 reservation.checkpoint(&state)?;
+                set_attributes(plan, &externals, &pidfd)?;
+                init = Some(pidfd);
             }
             _ => {}
         }
@@ -177,7 +187,7 @@ fn make(global: &Global, options: &RestoreOptions) -> Result<Made> {
     let Some(pidfd) = init else {
         return Err(Error::new(Kind::System, "criu has not told the pid of what it has restored"));
     };
-    let _ = unlinkat(reservation.dir(), ROOT, AtFlags::REMOVEDIR);
+    let _ = unlinkat(reservation.dir(), PLACE, AtFlags::REMOVEDIR);
     let pid_file =
         wanted.pid_file.as_deref().map(|path| PidFile::write(path, state.init_process_pid)).transpose()?;
     let running = Running::restored(state.init_process_pid, pidfd, console)?;
@@ -223,16 +233,37 @@ fn enter_cgroup(scaffold: &Scaffold, entry: Option<&Entry>, channel: &Channel) -
 
 /// In criu's process, in its own mount namespace: the root at a place of its own, as criu wants it. Mount points that are
 /// missing are made by doing all that `create` does, in one more namespace, which is forgotten at once.
-fn mount_root(plan: &Plan, view: &CgroupView, place: &Path) -> Result<()> {
+fn make_file_system(plan: &Plan, view: &CgroupView, place: &Path) -> Result<()> {
     let Some(plan) = &plan.rootfs else { return Ok(()) };
     rootfs::rehearse(plan, view).context("make the mount points")?;
     rootfs::mount_at(plan, place)
 }
 
-/// Names and sources of what is not in the images.
-fn mounts(externals: Vec<External>) -> Vec<(PathBuf, PathBuf)> {
-    let mask = (request::MASK.into(), request::MASK.into());
-    externals.into_iter().map(|e| (e.destination, e.source)).chain([mask]).collect()
+/// Sets the attributes of the mounts of a process that is there and does not run yet, by a process of its own: who enters a
+/// mount namespace loses his root.
+fn set_attributes(plan: &Plan, externals: &[External], pidfd: &OwnedFd) -> Result<()> {
+    let Some(rootfs) = &plan.rootfs else { return Ok(()) };
+    let set = || {
+        rustix::thread::move_into_thread_name_spaces(pidfd.as_fd(), ThreadNameSpaceType::MOUNT)
+            .context("enter the mount namespace of the container")?;
+        rootfs::set_attributes(request::attributes(rootfs, externals, &request::mask()))
+    };
+    let (ours, theirs) = Channel::pair()?;
+    let helper = match clone::clone3(0, None).context("start a helper")? {
+        Forked::Child => {
+            let told = theirs.tell_parent(&set().map_or_else(ToParent::Failed, |()| ToParent::Ready));
+            clone::exit_now(told.is_err().into())
+        }
+        Forked::Parent(_, helper) => helper,
+    };
+    drop(theirs);
+    let heard = ours.hear_child();
+    let _ = rustix::process::waitid(WaitId::PidFd(helper.as_fd()), WaitIdOptions::EXITED);
+    match heard? {
+        Some(ToParent::Ready) => Ok(()),
+        Some(ToParent::Failed(e)) => Err(e.context("set the attributes of the restored mounts")),
+        _ => Err(Error::new(Kind::System, "the helper that sets the attributes of mounts has died")),
+    }
 }
 
 fn cgroup_mounts(view: &CgroupView) -> Vec<(String, PathBuf)> {

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use super::Plan;
 use super::libc_flag::{NEWCGROUP, NEWNET, NEWNS, NEWPID};
 use super::namespaces::{KINDS, Namespaces};
-use super::rootfs::{Action, Rootfs};
+use super::rootfs::{Action, Mount, Rootfs};
+use crate::config::mount_options::MountOptions;
 use crate::error::{Error, Kind, Result};
 
 /// The flags of `checkpoint` and `restore`, as far as they go to criu.
@@ -111,34 +112,57 @@ pub struct External {
     pub destination: PathBuf,
     /// What it shows, a path of the host.
     pub source: PathBuf,
+    /// How.
+    pub options: MountOptions,
 }
 
 /// The bind mounts of a container, and those of its cgroups, where `cgroups` are their names below a mount of type
 /// `cgroup` (empty: the mount itself) and their directories on the host.
 pub fn externals(rootfs: &Rootfs, cgroups: &[(String, PathBuf)]) -> Vec<External> {
     let mut all = Vec::new();
-    for mount in &rootfs.mounts {
-        let destination = &mount.destination;
-        match &mount.action {
-            Action::Bind { source } => {
-                all.push(External { destination: destination.clone(), source: source.clone() });
+    for Mount { destination, action, options, .. } in &rootfs.mounts {
+        let mut add = |destination: PathBuf, source: &PathBuf| {
+            all.push(External { destination, source: source.clone(), options: options.clone() });
+        };
+        match action {
+            Action::Bind { source } => add(destination.clone(), source),
+            Action::Cgroup => {
+                for (name, dir) in cgroups {
+                    add(if name.is_empty() { destination.clone() } else { destination.join(name) }, dir);
+                }
             }
-            Action::Cgroup => all.extend(cgroups.iter().map(|(name, dir)| External {
-                destination: if name.is_empty() { destination.clone() } else { destination.join(name) },
-                source: dir.clone(),
-            })),
             Action::Fs { .. } | Action::Remount => {}
         }
     }
     if rootfs.bind_devices {
-        let device = |path: &PathBuf| External { destination: path.clone(), source: path.clone() };
-        all.extend(rootfs.devices.iter().map(|device| &device.path).map(device));
+        all.extend(rootfs.devices.iter().map(|device| External {
+            destination: device.path.clone(),
+            source: device.path.clone(),
+            options: MountOptions::default(),
+        }));
     }
     all
 }
 
 /// What lies over masked files, by its name in the images.
 pub const MASK: &str = "/dev/null";
+
+/// The mounts of a container whose attributes are to be set once they are in place, and how. criu sets those of the first
+/// of several mounts of the same thing only, so that of two read-only ones the second would be writable, and the
+/// `/dev/null` of the host over the second masked file.
+pub fn attributes<'a>(
+    rootfs: &'a Rootfs,
+    externals: &'a [External],
+    mask: &'a MountOptions,
+) -> impl Iterator<Item = (&'a Path, &'a MountOptions)> {
+    let own = externals.iter().map(|external| (external.destination.as_path(), &external.options));
+    own.chain(rootfs.masked.iter().map(move |path| (path.as_path(), mask)))
+}
+
+/// How a file is masked.
+pub fn mask() -> MountOptions {
+    MountOptions::parse(&["bind", "ro", "nosuid", "noexec"])
+}
 
 /// Where criu reads and writes, by descriptors of the process that has made its socket, which is itself.
 #[derive(Clone, Debug, Default)]

@@ -107,6 +107,22 @@ pub fn mount_at(plan: &Rootfs, place: &Path) -> Result<()> {
     attach(root.as_fd(), open(place)?.as_fd()).with_context(|| format!("mount root {}", plan.path.display()))
 }
 
+/// Sets the attributes of bind mounts that are in their place already, in this mount namespace, whose root is the
+/// container's. Where nothing is mounted there is nothing to restrict.
+pub fn set_attributes<'a>(mounts: impl Iterator<Item = (&'a Path, &'a MountOptions)>) -> Result<()> {
+    let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .context("open /")?;
+    let root = Root::new(root);
+    for (path, options) in mounts {
+        let Ok(mount) = root.open(path, OFlags::PATH) else { continue };
+        match source::configure(mount.as_fd(), options) {
+            Err(e) if e.errno() == Some(Errno::EINVAL) => {}
+            set => set.with_context(|| format!("mount at {}", path.display()))?,
+        }
+    }
+    Ok(())
+}
+
 fn propagate(mount: BorrowedFd<'_>, flags: u64) -> Result<(), Errno> {
     let attr = MountAttr { propagation: flags & !libc::MS_REC, ..MountAttr::default() };
     mount_setattr(mount, flags & libc::MS_REC != 0, attr)
@@ -158,7 +174,7 @@ impl<'a> Prepared<'a> {
             Action::Bind { source: path } => {
                 let tree = match source {
                     Some(tree) => tree,
-                    None => source::open(mount, path)?,
+                    None => source::open(&mount.options, path)?,
                 };
                 let kind = path::file_type(tree.as_fd())
                     .with_context(|| format!("stat source {}", path.display()))?;

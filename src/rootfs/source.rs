@@ -13,7 +13,7 @@ use rustix::mount::OpenTreeFlags;
 use super::set_recursive_attributes;
 use crate::config::mount_options::MountOptions;
 use crate::error::{Context, Errno, Result};
-use crate::plan::rootfs::{Mount, Rootfs};
+use crate::plan::rootfs::Rootfs;
 use crate::sys::mount::{MountAttr, mount_setattr};
 
 /// The root, with all that is mounted in it.
@@ -26,12 +26,12 @@ pub fn open_root(plan: &Rootfs) -> Result<OwnedFd> {
 }
 
 /// The source of one bind mount.
-pub fn open(mount: &Mount, path: &Path) -> Result<OwnedFd> {
+pub fn open(options: &MountOptions, path: &Path) -> Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    if mount.options.recursive_bind {
+    if options.recursive_bind {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
-    if mount.options.src_nofollow || mount.options.copy_symlink {
+    if options.src_nofollow || options.copy_symlink {
         flags |= OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
     }
     rustix::mount::open_tree(CWD, path, flags).with_context(|| format!("open source {}", path.display()))
