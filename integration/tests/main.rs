@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod cgroups;
+mod checkpoint;
 mod cli;
 mod cycles;
 mod detach;

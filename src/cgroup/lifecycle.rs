@@ -121,6 +121,19 @@ impl Manager {
         }
     }
 
+    /// Hands a frozen cgroup from the freezer of v2 over to that of v1, where there are both: criu knows one of them, and of
+    /// v1 it takes that. Nothing runs in between.
+    ///
+    /// # Errors
+    /// As [`Manager::freeze`].
+    pub fn freeze_by_v1(&self) -> Result<()> {
+        let (Some(unified), Some(dir)) = (self.unified(), self.v1("freezer")) else { return Ok(()) };
+        freeze_v1(dir)?;
+        unified
+            .write("cgroup.freeze", "0")
+            .map_err(|errno| Error::os(errno, format!("thaw cgroup {}", unified.path)))
+    }
+
     fn freeze_v2(&self, dir: &Dir) -> Result<()> {
         let failed = |errno| Error::os(errno, format!("freeze cgroup {}", dir.path));
         dir.write("cgroup.freeze", "1").map_err(failed)?;

@@ -153,7 +153,7 @@ fn criu(globals: &Values, v: &Values) -> Result<CriuOptions> {
     for namespace in v.all("empty-ns") {
         // It always is, as with runc.
         if namespace != "network" {
-            bail!(Usage, "--empty-ns: namespace {namespace:?} is not supported");
+            bail!(Usage, "invalid --empty-ns {namespace:?}: must be network");
         }
     }
     let given = |flag| path(v, flag).filter(|path| !path.as_os_str().is_empty());

@@ -1,7 +1,7 @@
 //! `checkpoint`.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags};
@@ -48,7 +48,8 @@ fn save(container: &Container, options: &CheckpointOptions) -> Result<()> {
     let mut directories = Directories::open(&options.criu, true, LOG)?;
     let pid = state.init_process_pid;
     let descriptors = descriptors(pid)?;
-    let files = descriptors.iter().filter(|name| name.starts_with("file[")).cloned().collect();
+    let files = descriptors.iter().map(|name| name.strip_prefix(criu::NULL).unwrap_or(name));
+    let files = files.filter(|name| name.starts_with("file[")).map(str::to_owned).collect();
     let dump = request::Dump {
         pid,
         files,
@@ -60,6 +61,9 @@ fn save(container: &Container, options: &CheckpointOptions) -> Result<()> {
     let place = directories.place(LOG, state.annotations().get("org.criu.config"));
     if !flags.pre_dump {
         record_descriptors(&directories, &descriptors)?;
+    }
+    if status == Status::Paused {
+        manager.freeze_by_v1()?;
     }
     let start = Start { program: options.criu.program.as_deref(), namespaces: 0, cgroup: None, fds: &[] };
     let criu = Criu::start(&start, &mut directories, |_| Ok(()), |_| Ok(()))?;
@@ -159,10 +163,13 @@ fn descriptors(pid: i32) -> Result<Vec<String>> {
         let info = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).ok()?;
         let mount = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim();
         let outside = target.starts_with('/') && !of_container(mount);
-        match (outside, mount.parse::<u32>(), std::fs::metadata(&link)) {
-            (true, Ok(mount), Ok(stat)) => Some(format!("file[{mount:x}:{:x}]", stat.ino())),
-            _ => Some(target),
-        }
+        let (true, Ok(mount), Ok(stat)) = (outside, mount.parse::<u32>(), std::fs::metadata(&link)) else {
+            return Some(target);
+        };
+        let name = format!("file[{mount:x}:{:x}]", stat.ino());
+        // Nobody's own, so it need not be anybody's again.
+        let null = stat.file_type().is_char_device() && stat.rdev() == rustix::fs::makedev(1, 3);
+        Some(if null { format!("{}{name}", criu::NULL) } else { name })
     };
     Ok((0..=2).map(|fd| describe(fd).unwrap_or_default()).collect())
 }

@@ -26,6 +26,9 @@ use crate::sys::{exec, pidfd, signal};
 /// are runc's.
 pub const DESCRIPTORS: &str = "descriptors.json";
 
+/// There, before criu's name of a file that is the null device of the host.
+pub const NULL: &str = "/dev/null ";
+
 /// Where programs are looked for when the caller has no `$PATH`, as Podman sometimes.
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 

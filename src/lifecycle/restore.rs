@@ -82,7 +82,8 @@ fn make(global: &Global, options: &RestoreOptions) -> Result<Made> {
     let plan = plan::build(&config.spec, &plan_options)?;
     request::judge(&plan)?;
     let mut directories = Directories::open(&options.criu, false, LOG)?;
-    let inherit = descriptors(&directories)?;
+    let null = std::fs::File::options().read(true).write(true).open("/dev/null").context("open /dev/null")?;
+    let inherit = descriptors(&directories, null.as_raw_fd())?;
     let wants_terminal = plan.process.as_ref().is_some_and(|process| process.terminal);
     let terminal = terminal(wants_terminal, options.detach, wanted.console_socket.as_deref())?;
     let (left, join) = request::joined(&plan.namespaces);
@@ -123,7 +124,7 @@ fn make(global: &Global, options: &RestoreOptions) -> Result<Made> {
         .as_ref()
         .map_or_else(Vec::new, |rootfs| request::externals(rootfs, &cgroup_mounts(&view)));
 
-    let fds: Vec<_> = left.iter().map(|(_, fd)| fd.as_fd()).collect();
+    let fds: Vec<_> = left.iter().map(|(_, fd)| fd.as_fd()).chain([null.as_fd()]).collect();
     let start = Start {
         program: options.criu.program.as_deref(),
         namespaces: NEWNS,
@@ -196,7 +197,7 @@ fn make(global: &Global, options: &RestoreOptions) -> Result<Made> {
 }
 
 /// The first three descriptors, as far as they led out of the container: ours of the same number takes the place of each.
-fn descriptors(directories: &Directories) -> Result<Vec<(i32, String)>> {
+fn descriptors(directories: &Directories, null: i32) -> Result<Vec<(i32, String)>> {
     let what = || format!("read {}: is this a checkpoint?", criu::DESCRIPTORS);
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(directories.images(), criu::DESCRIPTORS, flags, Mode::empty())
@@ -206,7 +207,11 @@ fn descriptors(directories: &Directories) -> Result<Vec<(i32, String)>> {
         .map_err(|e| Error::new(Kind::System, e.to_string()))
         .with_context(what)?;
     let mut inherit: Vec<(i32, String)> = Vec::new();
-    for (fd, key) in (0..).zip(list) {
+    for (fd, name) in (0..).zip(list) {
+        let (fd, key) = match name.strip_prefix(criu::NULL) {
+            Some(key) => (null, key.to_owned()),
+            None => (fd, name),
+        };
         let outside = key.starts_with("pipe:") || key.starts_with("file[");
         if outside && inherit.iter().all(|(_, other)| *other != key) {
             inherit.push((fd, key));

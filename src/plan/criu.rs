@@ -214,8 +214,11 @@ pub fn namespace_key(kind: &str) -> String {
     format!("extRoot{}{rest}NS", first.to_ascii_uppercase())
 }
 
+/// Type and path of namespaces.
+type NamespacePaths = Vec<(&'static str, PathBuf)>;
+
 /// The namespaces which the container joins, by how they are restored: left alone, or joined by criu.
-pub fn joined(namespaces: &Namespaces) -> (Vec<(&'static str, PathBuf)>, Vec<(&'static str, PathBuf)>) {
+pub fn joined(namespaces: &Namespaces) -> (NamespacePaths, NamespacePaths) {
     let named = namespaces.join.iter().filter_map(|join| {
         let (_, name, _) = KINDS.iter().find(|(_, _, kind)| *kind == join.kind)?;
         Some((join.kind, (*name, join.path.clone())))

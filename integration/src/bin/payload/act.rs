@@ -55,6 +55,7 @@ pub fn answer(verb: &str, args: &[&str]) -> Option<Answer> {
             let argv: Vec<_> = args.iter().map(to_c).collect();
             nix::unistd::execv(&argv[0], &argv).map(|_| Value::Null)
         }
+        "count" => count(arg(args, 0)),
         "wait-file" => {
             while std::fs::symlink_metadata(arg(args, 0)).is_err() {
                 std::thread::sleep(Duration::from_millis(2));
@@ -100,6 +101,16 @@ fn winch(n: usize) -> Answer {
     for _ in 0..n {
         set.wait()?;
         say(&json!(winsize(std::io::stdout().as_fd())));
+    }
+    Ok(Value::Null)
+}
+
+/// Counts in a file for ever, twenty times a second.
+fn count(file: &str) -> Answer {
+    let new = format!("{file}.new");
+    for n in 1_u64.. {
+        std::fs::write(&new, n.to_string()).and_then(|()| std::fs::rename(&new, file)).map_err(errno)?;
+        std::thread::sleep(Duration::from_millis(50));
     }
     Ok(Value::Null)
 }
