@@ -3,7 +3,7 @@
 //! Four messages of rtnetlink(7), for which a library would bring more code than there is here. The parent sends all of
 //! them: those about the container's side over a socket that init has opened in its network namespace.
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
@@ -49,6 +49,15 @@ struct Address {
     flags: u32,
     /// Those attributes that belong to the address and not to where it was.
     attributes: Vec<(u16, Vec<u8>)>,
+}
+
+/// Brings up the loopback interface of this process's network namespace. Inlined, as the start of a container has its code in
+/// the order in which it runs.
+#[inline(always)]
+pub fn bring_up_loopback() -> Result<()> {
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+        .context("bring up the loopback interface: socket")?;
+    crate::sys::netdev::set_up(socket.as_fd(), "lo").context("bring up the loopback interface")
 }
 
 /// Moves `devices` from this process's network namespace to `namespace`, in which `inside` was opened.

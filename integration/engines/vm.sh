@@ -7,8 +7,12 @@ shown() { systemctl show -P "$1" "$2"; }
 reloaded() { systemctl daemon-reload; "$@"; }
 gone() { [ "$(systemctl is-active "$1")" = inactive ]; }
 limits='cd /sys/fs/cgroup; echo $(cat memory.max cpu.max cpu.weight pids.max)'
-export limits unit_dir
-export -f shown reloaded gone
+counts='i=0; while :; do i=$((i+1)); echo $i >/m; mv /m /n; sleep 0.1; done'
+# on N COMMAND…: whether what it prints is more by now.
+on() { [ "$("${@:2}")" -gt "$1" ] && echo on; }
+stopped() { ctr task ls | grep STOPPED; }
+export limits counts unit_dir
+export -f shown reloaded gone on stopped
 
 . "$here/dockerd.sh"
 cat >daemon.json <<JSON
@@ -85,6 +89,12 @@ t 'podman: detached' 0 '' podman run -d --name box1 --net none -m 64m --cpus 0.5
 t 'podman: update, and it is felt after a reload too' 0 '104857600 70000 100000 [0-9]+ 50' bash -c 'podman update --memory 100m --cpus 0.7 box1; reloaded podman exec box1 sh -c "$limits"'
 t 'podman: pause, resume, stats' 0 'box1 +[0-9.]+%' bash -c 'podman pause box1 && podman unpause box1 && podman stats --no-stream box1'
 t 'podman: stop, remove' 0 '^exited 3' bash -c 'podman stop -t 30 box1 >/dev/null; podman inspect -f "{{.State.Status}} {{.State.ExitCode}}" box1; podman rm box1'
+podman run -d --name count --net none -m 64m box sh -c "$counts" >/dev/null
+t 'podman: checkpoint, restore' 0 '^[0-9]+.exited.67108864.on' bash -c 'n=$(soon podman exec count cat /n); echo $n; podman container checkpoint count >/dev/null
+    podman inspect -f "{{.State.Status}}" count; podman container restore count >/dev/null; podman exec count sh -c "$limits" | cut -d " " -f 1; soon on $n podman exec count cat /n'
+t 'podman: a checkpoint in a file, of one that runs on; restored by another name' 0 '^on.running.on' bash -c 'n=$(podman exec count cat /n); podman container checkpoint -R -e x.tar count >/dev/null
+    soon on $n podman exec count cat /n; podman inspect -f "{{.State.Status}}" count; podman container restore -i x.tar -n other >/dev/null; soon on $n podman exec other cat /n'
+podman rm -f -t 0 count other >/dev/null
 t 'podman: cgroupfs' 0 '^0::/.*libpod-[0-9a-f]{64}' podman --cgroup-manager cgroupfs run --rm --net none --cgroupns host -m 64m box cat /proc/self/cgroup
 systemctl set-environment CONTAINERS_CONF=$CONTAINERS_CONF CONTAINERS_STORAGE_CONF=$CONTAINERS_STORAGE_CONF
 mkdir -p /etc/containers/systemd
@@ -132,4 +142,10 @@ t 'containerd: load' 0 '' ctr image import "$images/box.tar"
 t 'containerd: detached, its limit' 0 '^active.60000000' bash -c "${run[*]} -d --memory-limit 60000000 --cgroup system.slice:ctr:a $box a sleep 1000; systemctl is-active ctr-a.scope; shown MemoryMax ctr-a.scope"
 t 'containerd: exec, metrics, pause, kill, delete' 0 'sleep 1000.*PAUSED.*' bash -c 'ctr task exec --exec-id e a ps; ctr task metrics a; ctr task pause a; ctr task ls; ctr task resume a; ctr task kill -s KILL a; soon grep STOPPED <(ctr task ls); ctr task rm a; ctr container rm a'
 t 'containerd: the scope is gone' 0 '' soon gone ctr-a.scope
+"${run[@]}" -d --cgroup system.slice:ctr:b --memory-limit 60000000 $box b sh -c "$counts"
+t 'containerd: checkpoint, restore' 0 '^[0-9]+.RUNNING.*60000000.on' bash -c 'n=$(soon ctr task exec --exec-id e b cat /n); echo $n; ctr container checkpoint --task b local/b:1; ctr task ls | grep -o RUNNING
+    ctr task kill -s KILL b; soon stopped; ctr task rm b; ctr container rm b
+    ctr container restore --live b local/b:1; shown MemoryMax ctr-b.scope; soon on $n ctr task exec --exec-id e b cat /n'
+ctr task kill -s KILL b && soon stopped >/dev/null
+ctr task rm b 2>/dev/null
 stop_containerd

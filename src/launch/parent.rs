@@ -272,11 +272,11 @@ pub fn send_fds(
 }
 
 impl Running {
-    /// A process that was not launched here, and runs: a child of this process. `console` is the controlling side of its
-    /// terminal, if the caller keeps it.
+    /// A child of this process that was not launched here, and runs. `console` is the controlling side of its terminal, if the
+    /// caller keeps it.
     pub fn restored(pid: i32, pidfd: OwnedFd, console: Option<OwnedFd>) -> Result<Running> {
         let (channel, _) = Channel::pair()?;
-        Ok(Running { pid, pidfd, ignored: 0, console, channel, armed: false, told: true })
+        Ok(Running { pid, pidfd, ignored: 0, console, channel, armed: true, told: true })
     }
 
     /// Lets init go to the gate, where it waits for `start` on its own.

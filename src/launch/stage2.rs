@@ -3,7 +3,6 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use rustix::fs::Mode;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::Job;
 use super::protocol::{Channel, ToChild, ToParent};
@@ -16,7 +15,7 @@ use crate::network::Netlink;
 use crate::path::Proc;
 use crate::plan::libc_flag::NEWCGROUP;
 use crate::rootfs::{self, Prepared, Sources};
-use crate::sys::{clone, exec, netdev};
+use crate::sys::{clone, exec};
 
 /// Runs stage 2. Does not return: it executes, or ends.
 pub fn run(job: &Job<'_>, channel: &Channel) -> ! {
@@ -60,10 +59,7 @@ fn build<'a>(
         ask(channel, &ToParent::NeedNetDevices(Netlink::open()?.into()))?;
     }
     if plan.loopback {
-        let family = AddressFamily::INET;
-        let socket = rustix::net::socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
-            .context("bring up the loopback interface: socket")?;
-        netdev::set_up(socket.as_fd(), "lo").context("bring up the loopback interface")?;
+        crate::network::bring_up_loopback()?;
     }
     if let Some(name) = &plan.hostname {
         rustix::system::sethostname(name.as_bytes()).context("hostname: sethostname")?;

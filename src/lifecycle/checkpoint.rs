@@ -46,6 +46,9 @@ fn save(container: &Container, options: &CheckpointOptions) -> Result<()> {
     request::judge(&plan)?;
     let status_fd = options.status_fd.map(adopt_status_fd).transpose()?;
     let mut directories = Directories::open(&options.criu, true, LOG)?;
+    if let Some(gid) = plan.namespaces.root_gid() {
+        directories.share(gid)?;
+    }
     let pid = state.init_process_pid;
     let descriptors = descriptors(pid)?;
     let files = descriptors.iter().map(|name| name.strip_prefix(criu::NULL).unwrap_or(name));

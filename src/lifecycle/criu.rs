@@ -79,6 +79,19 @@ impl Directories {
         Ok(Directories { images, work, log })
     }
 
+    /// Lets the group `gid`, that of root in a user namespace, look files up among the images: from within that namespace
+    /// criu has no other rights there.
+    pub fn share(&self, gid: u32) -> Result<()> {
+        use rustix::fs::{Gid, fchmod, fchown, fstat};
+        let what = || format!("share directory {}", self.images.path.display());
+        let mode = Mode::from_raw_mode(fstat(&self.images.fd).with_context(what)?.st_mode);
+        if mode.contains(Mode::XOTH) {
+            return Ok(());
+        }
+        fchown(&self.images.fd, None, Some(Gid::from_raw(gid))).with_context(what)?;
+        fchmod(&self.images.fd, mode | Mode::XGRP).with_context(what)
+    }
+
     fn reopen(&mut self) -> Result<()> {
         self.images.reopen()?;
         self.work.as_mut().map_or(Ok(()), Directory::reopen)

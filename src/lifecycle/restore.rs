@@ -41,7 +41,7 @@ pub fn restore(global: &Global, options: &RestoreOptions) -> Result<i32> {
     }
     // A SIGCHLD that comes before anybody waits for it must not be lost.
     nix::sys::signal::SigSet::all().thread_block().context("block signals")?;
-    let (container, running, mut scaffold, pid_file, notify) =
+    let (container, mut running, mut scaffold, pid_file, notify) =
         make(global, options).map_err(|e| match e.kind() {
             Kind::Exists | Kind::Usage | Kind::NotFound | Kind::Unsupported => e,
             _ => e.context("restore failed"),
@@ -51,6 +51,7 @@ pub fn restore(global: &Global, options: &RestoreOptions) -> Result<i32> {
     }
     if options.detach {
         scaffold.finish();
+        running.disarm();
         return Ok(0);
     }
     log::succeeded();
@@ -113,9 +114,6 @@ fn make(global: &Global, options: &RestoreOptions) -> Result<Made> {
     let mode = create::Mode::Detached;
     let (notify, _) = create::at_the_door(&reservation, notify_socket.as_deref(), mode)?;
     let entry = scaffold.group.entry(&scaffold.manager)?;
-    if let Some(unguarded) = unguarded {
-        scaffold.group.guard(&scaffold.manager, unguarded, entry.as_ref())?;
-    }
     mkdirat(reservation.dir(), PLACE, Mode::RWXU).with_context(|| format!("make directory {PLACE}"))?;
     let place = std::fs::canonicalize(home.join(PLACE)).with_context(|| format!("directory {PLACE}"))?;
     let externals = scaffold
@@ -140,6 +138,10 @@ fn make(global: &Global, options: &RestoreOptions) -> Result<Made> {
         },
         |pid| scaffold.group.admit(&scaffold.manager, pid),
     )?;
+    // It does nothing before it is asked.
+    if let Some(unguarded) = unguarded {
+        scaffold.group.guard(&scaffold.manager, unguarded, entry.as_ref())?;
+    }
     let what = request::Restore {
         root: place,
         mounts: externals
@@ -188,10 +190,11 @@ fn make(global: &Global, options: &RestoreOptions) -> Result<Made> {
     let Some(pidfd) = init else {
         return Err(Error::new(Kind::System, "criu has not told the pid of what it has restored"));
     };
+    // Whatever fails from here on, it is killed.
+    let running = Running::restored(state.init_process_pid, pidfd, console)?;
     let _ = unlinkat(reservation.dir(), PLACE, AtFlags::REMOVEDIR);
     let pid_file =
         wanted.pid_file.as_deref().map(|path| PidFile::write(path, state.init_process_pid)).transpose()?;
-    let running = Running::restored(state.init_process_pid, pidfd, console)?;
     let container = reservation.commit(state)?;
     Ok((container, running, scaffold, pid_file, notify))
 }
@@ -244,19 +247,18 @@ fn make_file_system(plan: &Plan, view: &CgroupView, place: &Path) -> Result<()> 
     rootfs::mount_at(plan, place)
 }
 
-/// Sets the attributes of the mounts of a process that is there and does not run yet, by a process of its own: who enters a
-/// mount namespace loses his root.
-fn set_attributes(plan: &Plan, externals: &[External], pidfd: &OwnedFd) -> Result<()> {
-    let Some(rootfs) = &plan.rootfs else { return Ok(()) };
-    let set = || {
-        rustix::thread::move_into_thread_name_spaces(pidfd.as_fd(), ThreadNameSpaceType::MOUNT)
-            .context("enter the mount namespace of the container")?;
-        rootfs::set_attributes(request::attributes(rootfs, externals, &request::mask()))
+/// Does something in a namespace of a process that is there and does not run yet. By a process of its own: who enters a mount
+/// namespace loses his root.
+fn inside(pidfd: &OwnedFd, kind: ThreadNameSpaceType, act: impl FnOnce() -> Result<()>) -> Result<()> {
+    let act = || {
+        rustix::thread::move_into_thread_name_spaces(pidfd.as_fd(), kind)
+            .context("enter a namespace of the container")?;
+        act()
     };
     let (ours, theirs) = Channel::pair()?;
     let helper = match clone::clone3(0, None).context("start a helper")? {
         Forked::Child => {
-            let told = theirs.tell_parent(&set().map_or_else(ToParent::Failed, |()| ToParent::Ready));
+            let told = theirs.tell_parent(&act().map_or_else(ToParent::Failed, |()| ToParent::Ready));
             clone::exit_now(told.is_err().into())
         }
         Forked::Parent(_, helper) => helper,
@@ -266,9 +268,18 @@ fn set_attributes(plan: &Plan, externals: &[External], pidfd: &OwnedFd) -> Resul
     let _ = rustix::process::waitid(WaitId::PidFd(helper.as_fd()), WaitIdOptions::EXITED);
     match heard? {
         Some(ToParent::Ready) => Ok(()),
-        Some(ToParent::Failed(e)) => Err(e.context("set the attributes of the restored mounts")),
-        _ => Err(Error::new(Kind::System, "the helper that sets the attributes of mounts has died")),
+        Some(ToParent::Failed(e)) => Err(e),
+        _ => Err(Error::new(Kind::System, "a helper in a namespace of the container has died")),
     }
+}
+
+/// Sets the attributes of the restored mounts.
+fn set_attributes(plan: &Plan, externals: &[External], pidfd: &OwnedFd) -> Result<()> {
+    let Some(rootfs) = &plan.rootfs else { return Ok(()) };
+    inside(pidfd, ThreadNameSpaceType::MOUNT, || {
+        rootfs::set_attributes(request::attributes(rootfs, externals, &request::mask()))
+    })
+    .context("set the attributes of the restored mounts")
 }
 
 fn cgroup_mounts(view: &CgroupView) -> Vec<(String, PathBuf)> {
@@ -294,19 +305,25 @@ fn cgroups_of(pid: i32) -> Result<Vec<(String, String)>> {
     Ok(lines.flat_map(one).collect())
 }
 
-/// The namespaces are there and empty: for hooks that plumb the network.
+/// The namespaces are there and empty: the loopback interface comes up, as with `create`, and hooks plumb the network.
 fn namespaces_are_made(plan: &Plan, identity: &Identity, pid: i32) -> Result<()> {
+    if plan.loopback {
+        inside(&pidfd(pid)?, ThreadNameSpaceType::NETWORK, crate::network::bring_up_loopback)?;
+    }
     let state = identity.state("created", pid);
     crate::hooks::run("prestart", &plan.hooks.prestart, &state, None)?;
     crate::hooks::run("createRuntime", &plan.hooks.create_runtime, &state, None)
 }
 
-/// Notes the restored process, and takes hold of it.
-fn record(state: &mut State, pid: i32) -> Result<OwnedFd> {
+fn pidfd(pid: i32) -> Result<OwnedFd> {
     let id = Pid::from_raw(pid).ok_or_else(|| Error::new(Kind::System, "criu tells no pid"))?;
     // It is our child, and not reaped.
-    let pidfd =
-        rustix::process::pidfd_open(id, PidfdFlags::empty()).context("pidfd_open of the restored process")?;
+    rustix::process::pidfd_open(id, PidfdFlags::empty()).context("pidfd_open of the restored process")
+}
+
+/// Notes the restored process, and takes hold of it.
+fn record(state: &mut State, pid: i32) -> Result<OwnedFd> {
+    let pidfd = pidfd(pid)?;
     state.init_process_pid = pid;
     state.init_process_start = Stat::of(pid)?.start;
     state.namespace_paths = super::namespace_paths(pid);

@@ -101,6 +101,14 @@ impl Namespaces {
         Ok(namespaces)
     }
 
+    /// The group on the host that root's in the new user namespace is.
+    pub fn root_gid(&self) -> Option<u32> {
+        self.gid_map.lines().find_map(|line| {
+            let mut fields = line.split(' ');
+            (fields.next() == Some("0")).then(|| fields.next()?.parse().ok())?
+        })
+    }
+
     /// Whether the container has a namespace of this kind of its own, made or joined.
     pub fn has(&self, kind: u64) -> bool {
         self.new & kind != 0 || self.joins(kind)
