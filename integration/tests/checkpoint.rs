@@ -35,10 +35,12 @@ fn has_criu() -> bool {
         let _ = process.wait();
         saved.is_ok_and(|status| status.success())
     });
-    if !*WORKS {
+    // In the sandbox's cgroup namespace are processes from outside of it, which criu takes for a mistake.
+    let nested = std::env::var("TARE_VIEW").is_ok_and(|view| view.starts_with("systemd"));
+    if !*WORKS || nested {
         skip("no criu that works here");
     }
-    *WORKS
+    *WORKS && !nested
 }
 
 fn null() -> OwnedFd {
@@ -404,6 +406,40 @@ fn who_cannot_be_saved_is_told_so() {
         checkpoint(&c, flag).fails().says(text);
     }
     c.cmd_with(&["--criu", "/no/criu"], ["checkpoint", &c.id]).run().fails();
+}
+
+#[test]
+fn a_scope_of_systemd_is_made_again() {
+    if !has_criu() {
+        return;
+    }
+    if !has_systemd() {
+        return skip("no systemd is process 1 here");
+    }
+    let b = counter();
+    let path = format!("system.slice:it:{}", b.id);
+    let unit = format!("it-{}.scope", b.id);
+    let b = b.set("/linux/cgroupsPath", json!(path)).set("/linux/resources", json!({"pids": {"limit": 12}}));
+    b.write();
+    let (bundle, pid_file) = (b.path(), b.pid_file());
+    let (bundle, pid_file) = (bundle.to_str().unwrap(), pid_file.to_str().unwrap());
+    let words = ["create", "--bundle", bundle, "--pid-file", pid_file, &b.id];
+    let output = b.cmd_with(&["--systemd-cgroup"], words).stdio(&null()).run().ok();
+    let c = Container::created(b, output);
+    c.call("start").ok();
+    let before = count(&c);
+    checkpoint(&c, "").ok();
+    let images = c.outside().join("images");
+    let words = ["restore", "--detach", "--bundle", bundle, "--image-path", images.to_str().unwrap(), &c.id];
+    c.cmd_with(&["--systemd-cgroup"], words).run().ok();
+    assert!(count(&c) >= before);
+    let tasks = Cmd::new("systemctl", ["show", "--value", "-p", "TasksMax", &unit]).run().ok();
+    assert_eq!(tasks.stdout.trim(), "12");
+    let pid = c.state()["pid"].as_i64().unwrap() as i32;
+    assert!(cgroups_of(pid).iter().all(|dir| dir.ends_with(&unit)), "{:?}", cgroups_of(pid));
+    c.call("delete --force").ok();
+    let active = Cmd::new("systemctl", ["is-active", &unit]).run();
+    assert_ne!(active.stdout.trim(), "active");
 }
 
 #[test]
