@@ -167,6 +167,27 @@ fn leave_running_leaves_it() {
 }
 
 #[test]
+fn memory_is_saved_in_advance() {
+    if !has_criu() {
+        return;
+    }
+    let tracks = Command::new("criu").args(["check", "--feature", "mem_dirty_track"]).output();
+    if !tracks.is_ok_and(|output| output.status.success()) {
+        return skip("the kernel does not track changes of memory");
+    }
+    let c = start(counter());
+    count(&c);
+    let pre = c.outside().join("pre");
+    c.call(&format!("checkpoint --pre-dump --image-path {}", pre.display())).ok();
+    assert_eq!(c.status(), "running");
+    let before = count(&c);
+    checkpoint(&c, "--parent-path ../pre").ok();
+    assert!(c.outside().join("images/parent").canonicalize().unwrap().ends_with("pre"));
+    restore(&c);
+    assert!(until(TIMEOUT, || count(&c) > before));
+}
+
+#[test]
 fn limits_hold_again() {
     if !has_criu() {
         return;

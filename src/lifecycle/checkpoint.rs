@@ -50,7 +50,7 @@ fn save(container: &Container, options: &CheckpointOptions) -> Result<()> {
         directories.share(gid)?;
     }
     let pid = state.init_process_pid;
-    let descriptors = descriptors(pid)?;
+    let descriptors = descriptors(pid, &manager.pids()?)?;
     let files = descriptors.iter().map(|name| name.strip_prefix(criu::NULL).unwrap_or(name));
     let files = files.filter(|name| name.starts_with("file[")).map(str::to_owned).collect();
     let dump = request::Dump {
@@ -157,24 +157,57 @@ fn namespaces(plan: &Plan) -> Result<Vec<(&'static str, u64)>> {
 
 /// What the first three descriptors are, in criu's words: those that lead out of the container are taken from the caller on
 /// a restore.
-fn descriptors(pid: i32) -> Result<Vec<String>> {
+fn descriptors(pid: i32, pids: &[i32]) -> Result<Vec<String>> {
     let mounts = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).context("read mountinfo")?;
-    let of_container = |mount: &str| mounts.lines().any(|line| line.split(' ').next() == Some(mount));
+    let of_container = |mount: u32| {
+        mounts.lines().any(|line| line.split(' ').next().and_then(|id| id.parse().ok()) == Some(mount))
+    };
     let describe = |fd: i32| {
-        let link = format!("/proc/{pid}/fd/{fd}");
-        let target = std::fs::read_link(&link).ok()?.to_string_lossy().into_owned();
-        let info = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).ok()?;
-        let mount = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim();
-        let outside = target.starts_with('/') && !of_container(mount);
-        let (true, Ok(mount), Ok(stat)) = (outside, mount.parse::<u32>(), std::fs::metadata(&link)) else {
-            return Some(target);
-        };
-        let name = format!("file[{mount:x}:{:x}]", stat.ino());
+        let open = Open::look(pid, &fd.to_string())?;
+        if open.target.starts_with("pipe:") && pids.iter().any(|&pid| open.ends_in(pid)) {
+            return Some(format!("internal {}", open.target));
+        }
+        if !open.target.starts_with('/') || of_container(open.mount) {
+            return Some(open.target);
+        }
+        let stat = std::fs::metadata(format!("/proc/{pid}/fd/{fd}")).ok()?;
+        let name = format!("file[{:x}:{:x}]", open.mount, stat.ino());
         // Nobody's own, so it need not be anybody's again.
         let null = stat.file_type().is_char_device() && stat.rdev() == rustix::fs::makedev(1, 3);
         Some(if null { format!("{}{name}", criu::NULL) } else { name })
     };
     Ok((0..=2).map(|fd| describe(fd).unwrap_or_default()).collect())
+}
+
+/// An open file of another process, as procfs tells of it.
+struct Open {
+    target: String,
+    /// The id of the mount that it is on.
+    mount: u32,
+    /// `O_ACCMODE`.
+    access: u32,
+}
+
+impl Open {
+    fn look(pid: i32, fd: &str) -> Option<Open> {
+        let target = std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok()?;
+        let info = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).ok()?;
+        let field = |name| info.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        Some(Open {
+            target: target.to_string_lossy().into_owned(),
+            mount: field("mnt_id:")?.parse().ok()?,
+            access: u32::from_str_radix(field("flags:")?, 8).ok()? & libc::O_ACCMODE as u32,
+        })
+    }
+
+    /// Whether a process has the other end of this pipe.
+    fn ends_in(&self, pid: i32) -> bool {
+        let Ok(fds) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+        fds.flatten().any(|fd| {
+            let open = Open::look(pid, &fd.file_name().to_string_lossy());
+            open.is_some_and(|open| open.target == self.target && open.access != self.access)
+        })
+    }
 }
 
 /// Records them, so that a restore can put the caller's in their place.
