@@ -69,9 +69,9 @@ fn save(container: &Container, options: &CheckpointOptions) -> Result<()> {
         manager.freeze_by_v1()?;
     }
     let start = Start { program: options.criu.program.as_deref(), namespaces: 0, cgroup: None, fds: &[] };
-    let criu = Criu::start(&start, &mut directories, |_| Ok(()), |_| Ok(()))?;
+    let criu = Criu::start(&start, &mut directories, &|_| Ok(()), &|_| Ok(()))?;
     let mut status_fd = status_fd;
-    criu.ask(&request::dump(flags, &place, &dump), &directories, |script, _, _| {
+    criu.ask(&request::dump(flags, &place, &dump), &directories, &mut |script, _, _| {
         if script == "status-ready"
             && let Some(fd) = status_fd.take()
         {

@@ -142,6 +142,10 @@ struct Child {
     ended: bool,
 }
 
+/// What is called at each point on criu's way where it waits: with the name of the point, a pid (0: none), and a descriptor that
+/// came with it.
+pub type Notified<'a> = dyn FnMut(&str, i32, Option<OwnedFd>) -> Result<()> + 'a;
+
 /// How criu is started.
 pub struct Start<'a> {
     /// The program, or none for the one in `$PATH`.
@@ -159,8 +163,8 @@ impl Criu {
     pub fn start(
         start: &Start<'_>,
         directories: &mut Directories,
-        prepare: impl FnOnce(&Channel) -> Result<()>,
-        admit: impl Fn(i32) -> Result<()>,
+        prepare: &dyn Fn(&Channel) -> Result<()>,
+        admit: &dyn Fn(i32) -> Result<()>,
     ) -> Result<Criu> {
         let program = find(start.program)?;
         let (ours, theirs) = Channel::pair()?;
@@ -196,13 +200,12 @@ impl Criu {
         }
     }
 
-    /// Has criu do what `request` says, and waits until it has. `notified` is called at each point on the way where criu
-    /// waits for us: with the name of the point, a pid (0: none) and a descriptor that came with it.
+    /// Has criu do what `request` says, and waits until it has.
     pub fn ask(
         mut self,
         request: &[u8],
         directories: &Directories,
-        mut notified: impl FnMut(&str, i32, Option<OwnedFd>) -> Result<()>,
+        notified: &mut Notified<'_>,
     ) -> Result<()> {
         self.send(request)?;
         let mut refused = None;

@@ -132,11 +132,11 @@ fn make(global: &Global, options: &RestoreOptions) -> Result<Made> {
     let criu = Criu::start(
         &start,
         &mut directories,
-        |channel| {
+        &|channel| {
             enter_cgroup(&scaffold, entry.as_ref(), channel)?;
             make_file_system(&scaffold.plan, &view, &place)
         },
-        |pid| scaffold.group.admit(&scaffold.manager, pid),
+        &|pid| scaffold.group.admit(&scaffold.manager, pid),
     )?;
     // It does nothing before it is asked.
     if let Some(unguarded) = unguarded {
@@ -162,7 +162,7 @@ fn make(global: &Global, options: &RestoreOptions) -> Result<Made> {
     let mut init = None;
     let request = request::restore(&options.criu.flags, &files, &what);
     let Scaffold { plan, identity, launched, .. } = &mut scaffold;
-    criu.ask(&request, &directories, |script, pid, fd| {
+    criu.ask(&request, &directories, &mut |script, pid, fd| {
         match script {
             "setup-namespaces" => {
                 *launched = true;
@@ -249,7 +249,7 @@ fn make_file_system(plan: &Plan, view: &CgroupView, place: &Path) -> Result<()> 
 
 /// Does something in a namespace of a process that is there and does not run yet. By a process of its own: who enters a mount
 /// namespace loses his root.
-fn inside(pidfd: &OwnedFd, kind: ThreadNameSpaceType, act: impl FnOnce() -> Result<()>) -> Result<()> {
+fn inside(pidfd: &OwnedFd, kind: ThreadNameSpaceType, act: &dyn Fn() -> Result<()>) -> Result<()> {
     let act = || {
         rustix::thread::move_into_thread_name_spaces(pidfd.as_fd(), kind)
             .context("enter a namespace of the container")?;
@@ -276,7 +276,7 @@ fn inside(pidfd: &OwnedFd, kind: ThreadNameSpaceType, act: impl FnOnce() -> Resu
 /// Sets the attributes of the restored mounts.
 fn set_attributes(plan: &Plan, externals: &[External], pidfd: &OwnedFd) -> Result<()> {
     let Some(rootfs) = &plan.rootfs else { return Ok(()) };
-    inside(pidfd, ThreadNameSpaceType::MOUNT, || {
+    inside(pidfd, ThreadNameSpaceType::MOUNT, &|| {
         rootfs::set_attributes(request::attributes(rootfs, externals, &request::mask()))
     })
     .context("set the attributes of the restored mounts")
@@ -308,7 +308,7 @@ fn cgroups_of(pid: i32) -> Result<Vec<(String, String)>> {
 /// The namespaces are there and empty: the loopback interface comes up, as with `create`, and hooks plumb the network.
 fn namespaces_are_made(plan: &Plan, identity: &Identity, pid: i32) -> Result<()> {
     if plan.loopback {
-        inside(&pidfd(pid)?, ThreadNameSpaceType::NETWORK, crate::network::bring_up_loopback)?;
+        inside(&pidfd(pid)?, ThreadNameSpaceType::NETWORK, &crate::network::bring_up_loopback)?;
     }
     let state = identity.state("created", pid);
     crate::hooks::run("prestart", &plan.hooks.prestart, &state, None)?;
