@@ -13,7 +13,7 @@ use tare_integration::*;
 fn has_criu() -> bool {
     static WORKS: LazyLock<bool> = LazyLock::new(|| {
         let dir = std::env::temp_dir().join("criu");
-        std::fs::create_dir(&dir).unwrap();
+        std::fs::create_dir_all(&dir).unwrap();
         let quiet = |command: &mut Command| {
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
         };
