@@ -151,7 +151,9 @@ fn read_bounded(file: File, path: &Path) -> Result<Vec<u8>> {
     // One byte more than it has, so that the end is seen without growing the buffer.
     let mut raw = Vec::with_capacity(size.min(MAX_SIZE) as usize + 1);
     if size <= MAX_SIZE {
-        file.take(MAX_SIZE + 1).read_to_end(&mut raw).with_context(|| format!("read {}", path.display()))?;
+        // A pipe tells no size. A file does, and its end need not be looked for.
+        let most = if size == 0 { MAX_SIZE + 1 } else { size };
+        file.take(most).read_to_end(&mut raw).with_context(|| format!("read {}", path.display()))?;
     }
     if size > MAX_SIZE || raw.len() as u64 > MAX_SIZE {
         bail!(Config, "read {}: larger than {} MiB", path.display(), MAX_SIZE >> 20);
