@@ -9,6 +9,16 @@ start_dockerd() {
     dockerd --config-file "$work/$1" >>"$work/dockerd.log" 2>&1 &
     until_ok $docker version
 }
+# Without networks, and with the driver of systemd.
+start_dockerd_of_systemd() {
+    cat >daemon.json <<JSON
+{"runtimes": {"$under": {"path": "$runtime"}}, "default-runtime": "$under", "exec-opts": ["native.cgroupdriver=systemd"],
+ "data-root": "$work/data", "exec-root": "$work/exec", "pidfile": "$work/pid", "hosts": ["unix://$work/sock"],
+ "bridge": "none", "iptables": false, "storage-driver": "overlay2"}
+JSON
+    export kept_mounts="^$work/(data|exec/netns/default) "
+    start_dockerd daemon.json
+}
 # stop_dockerd PIDFILE
 stop_dockerd() {
     kill "$(cat "$work/$1")"

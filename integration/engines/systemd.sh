@@ -21,13 +21,7 @@ slice_devices="runc's rules for devices do not hold here"
 known_more='s/^([0-9]+:devices:.*)\/(docker|libpod)-ID\.scope$/\1/'
 
 . "$here/dockerd.sh"
-cat >daemon.json <<JSON
-{"runtimes": {"$under": {"path": "$runtime"}}, "default-runtime": "$under", "exec-opts": ["native.cgroupdriver=systemd"],
- "data-root": "$work/data", "exec-root": "$work/exec", "pidfile": "$work/pid", "hosts": ["unix://$work/sock"],
- "bridge": "none", "iptables": false, "storage-driver": "overlay2"}
-JSON
-export kept_mounts="^$work/(data|exec/netns/default) "
-start_dockerd daemon.json
+start_dockerd_of_systemd
 run="$docker run --rm --net none"
 export run
 t 'docker: the driver' 0 'Cgroup Driver: systemd' $docker info

@@ -15,13 +15,7 @@ export limits counts unit_dir
 export -f shown reloaded gone on stopped
 
 . "$here/dockerd.sh"
-cat >daemon.json <<JSON
-{"runtimes": {"$under": {"path": "$runtime"}}, "default-runtime": "$under", "exec-opts": ["native.cgroupdriver=systemd"],
- "data-root": "$work/data", "exec-root": "$work/exec", "pidfile": "$work/pid", "hosts": ["unix://$work/sock"],
- "bridge": "none", "iptables": false, "storage-driver": "overlay2"}
-JSON
-export kept_mounts="^$work/(data|exec/netns/default) "
-start_dockerd daemon.json
+start_dockerd_of_systemd
 run="$docker run --rm --net none"
 # 512 shares; the runc here makes a weight of them in the older way.
 weight=59

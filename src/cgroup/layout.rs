@@ -152,7 +152,7 @@ fn own_cgroups() -> Result<String> {
 }
 
 /// The lines of /proc/PID/cgroup as (controllers, path). A path may contain colons.
-pub(super) fn parse_own(text: &str) -> Vec<(String, String)> {
+pub fn parse_own(text: &str) -> Vec<(String, String)> {
     text.lines()
         .filter_map(|line| {
             let mut parts = line.splitn(3, ':').skip(1);

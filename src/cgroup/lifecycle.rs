@@ -215,7 +215,8 @@ impl Manager {
     }
 
     /// Removes the cgroup if no process is in it and no other cgroup, as is usual when the init of a pid namespace has
-    /// ended; false, and nothing is removed, if that is not so. It spares killing and asking: on v1 alone a tenth of a run, as the freezer patches the kernel.
+    /// ended; false, and nothing is removed, if that is not so. It spares killing and asking: on v1 alone a tenth of a run,
+    /// as the freezer patches the kernel.
     ///
     /// # Errors
     /// A directory cannot be removed for another reason.

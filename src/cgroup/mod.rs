@@ -30,7 +30,7 @@ mod walk;
 
 pub use create::{Made, Unguarded};
 pub use entry::{Entry, SubCgroups};
-pub use layout::Layout;
+pub use layout::{Layout, parse_own};
 pub use oom::OomWatch;
 pub use stats::Stats;
 pub use systemd::{Maker, Systemd, Unit};

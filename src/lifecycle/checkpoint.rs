@@ -131,7 +131,7 @@ fn name_of(place: &OwnedFd) -> Result<PathBuf> {
 }
 
 /// Mounts of type `cgroup` are bind mounts of these directories, below these names.
-pub(super) fn cgroup_mounts(manager: &Manager) -> Result<Vec<(String, PathBuf)>> {
+fn cgroup_mounts(manager: &Manager) -> Result<Vec<(String, PathBuf)>> {
     if matches!(manager, Manager::None) {
         return Ok(Vec::new());
     }

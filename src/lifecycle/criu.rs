@@ -15,7 +15,6 @@ use rustix::process::{WaitId, WaitIdOptions};
 
 use crate::cli::CriuOptions;
 use crate::error::{Context, Errno, Error, Kind, Result};
-use crate::host::Host;
 use crate::launch::protocol::{Channel, ToChild, ToParent};
 use crate::log;
 use crate::plan::criu::{self as plan, Answer};
@@ -294,8 +293,7 @@ impl Drop for Child {
 
 /// Who may do this at all.
 pub fn judge_caller() -> Result<()> {
-    let host = Host::here();
-    match host.euid() != 0 || host.in_user_namespace() {
+    match super::group::rootless(None) {
         true => Err(Error::new(
             Kind::Unsupported,
             "rootless containers cannot be checkpointed or restored: criu has to be root of the host",

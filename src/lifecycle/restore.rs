@@ -12,7 +12,7 @@ use super::create::{self, Scaffold};
 use super::criu::{self, Criu, Directories, Start};
 use super::files::{PidFile, terminal};
 use super::group::Group;
-use crate::cgroup::Entry;
+use crate::cgroup::{self, Entry};
 use crate::cli::{Global, RestoreOptions};
 use crate::config;
 use crate::error::{Context, Error, Kind, Result};
@@ -294,15 +294,11 @@ fn cgroup_mounts(view: &CgroupView) -> Vec<(String, PathBuf)> {
 fn cgroups_of(pid: i32) -> Result<Vec<(String, String)>> {
     let path = format!("/proc/{pid}/cgroup");
     let text = path::read_made_at_once(&path).with_context(|| format!("read {path}"))?;
-    let text = String::from_utf8_lossy(&text);
-    let lines = text.lines().filter_map(|line| {
-        let mut parts = line.splitn(3, ':').skip(1);
-        Some((parts.next()?, parts.next()?))
-    });
-    let one = |(names, path): (&str, &str)| -> Vec<_> {
-        names.split(',').map(|name| (name.to_owned(), path.to_owned())).collect()
-    };
-    Ok(lines.flat_map(one).collect())
+    let mut single = Vec::new();
+    for (names, path) in cgroup::parse_own(&String::from_utf8_lossy(&text)) {
+        single.extend(names.split(',').map(|name| (name.to_owned(), path.clone())));
+    }
+    Ok(single)
 }
 
 /// The namespaces are there and empty: the loopback interface comes up, as with `create`, and hooks plumb the network.
