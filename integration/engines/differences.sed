@@ -11,7 +11,7 @@ s/^(\/proc\/acpi|\/proc\/scsi|\/sys\/firmware) 0 d[rwxt-]+ 0$/\1 masked/
 # runc leaves it writable.
 /^\/sys\/fs\/cgroup\/x can be written$/d
 # In a user namespace the queue folder belongs to its root; runc makes it before there is one.
-s/( 2 0 +)65534( +40 mqueue)/\10    \2/
+s/( 2 0 )65534( 40 mqueue)/\10\2/
 # A link to a file that is masked, and none of those that the specification names.
 / core -> \/proc\/kcore$/d
 /\/dev\/core'/d
