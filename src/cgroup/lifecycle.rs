@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 const FREEZE: Duration = Duration::from_secs(10);
 /// How long a crowd that forks faster than it is killed is hunted in one go.
 const KILL: Duration = Duration::from_secs(5);
+/// How long a systemd that cannot be told may take to see that a cgroup of its own is empty.
+const UNTOLD: Duration = Duration::from_secs(5);
 /// How long removal waits for the last process to go.
 const DELETE: Duration = Duration::from_secs(10);
 
@@ -259,8 +261,12 @@ impl Manager {
             && self.wait_empty(Duration::ZERO)?
             && let Err(error) = systemd.stop()
         {
-            // With the cgroup goes the reason for the unit: systemd will see that itself.
             crate::log::warn(&error.to_string());
+            // systemd removes an empty cgroup, and forgets the unit. That it is empty it reads when the kernel tells it of a
+            // change: from one that is gone by then it learns nothing, and the unit stays.
+            if let Some(dir) = self.unified() {
+                wait_gone(dir, UNTOLD).with_context(|| format!("wait for the end of cgroup {}", dir.path))?;
+            }
         }
         let deadline = Instant::now() + patience;
         let mut first = Ok(());
@@ -328,6 +334,29 @@ fn wait_for(dir: &Dir, key: &str, value: u64, deadline: Instant) -> Result<bool,
             Err(e) => return Err(Errno::from_raw(e.raw_os_error())),
         }
     }
+}
+
+/// Waits until somebody else has removed a cgroup, no longer than this. The kernel wakes nobody who polls one of its files
+/// then; the directory above it tells.
+fn wait_gone(dir: &Dir, patience: Duration) -> Result<(), Errno> {
+    use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
+    let deadline = Instant::now() + patience;
+    let watch = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(errno)?;
+    match add_watch(&watch, format!("{}/..", dir.path), WatchFlags::DELETE) {
+        Err(rustix::io::Errno::NOENT) => return Ok(()),
+        watched => drop(watched.map_err(errno)?),
+    }
+    while dir.read("cgroup.events").is_ok() {
+        match poll(&mut [PollFd::new(&watch, PollFlags::IN)], Some(&remaining(deadline))) {
+            Ok(0) => break,
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(errno(e)),
+        }
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 1024];
+        let mut events = Reader::new(&watch, &mut buffer);
+        while events.next().is_ok() {}
+    }
+    Ok(())
 }
 
 /// Waits until a directory has no processes. A v1 one tells nobody: its members' pidfds do.
