@@ -1,20 +1,15 @@
 # shellcheck shell=bash
 # Under a systemd, on all controllers of v1: containers are its scopes and slices. Docker, Podman and containerd with the
 # systemd driver, and Podman's units.
-unit_dir=/run/systemd/system
+. "$here/units.sh"
 mkdir -p $unit_dir
 # What units of a whole system want to have.
 for target in sysinit basic shutdown network-online; do printf '[Unit]\nDefaultDependencies=no\n' >$unit_dir/$target.target; done
 systemctl daemon-reload
-# shown PROPERTY SCOPE
-shown() { systemctl show -P "$1" "$2"; }
-# A reload makes systemd write down again what it knows.
-reloaded() { systemctl daemon-reload; "$@"; }
-gone() { [ "$(systemctl is-active "$1")" = inactive ]; }
 scopes() { systemctl list-units --all --no-legend '*.scope' | grep -E "${1:-[0-9a-f]{64}}" || :; }
 limits='cd /sys/fs/cgroup; echo $(cat memory/memory.limit_in_bytes cpu/cpu.cfs_quota_us cpu/cpu.shares pids/pids.max)'
 export limits
-export -f shown reloaded gone scopes
+export -f scopes
 
 # Under this systemd on v1, a process of runc's is in the slice's cgroup of devices, not in the scope's.
 slice_devices="runc's rules for devices do not hold here"
@@ -93,7 +88,7 @@ unit() {
 again() { [ "$(podman inspect -f '{{.Id}}' "$1")" != "$2" ] && [ "$(systemctl is-active "$1")" = active ]; }
 # Ready when the process in it says so.
 ready='use Socket; $SIG{TERM} = sub { exit 0 }; sleep 2; socket(my $s, AF_UNIX, SOCK_DGRAM, 0); send($s, "READY=1", 0, pack_sockaddr_un($ENV{NOTIFY_SOCKET})); sleep 1 while 1'
-export unit_dir ready
+export ready
 export -f unit again
 t 'unit: written' 0 '' unit web --cgroups no-conmon box sh -c 'trap "exit 0" TERM; echo up; while :; do sleep 0.1; done'
 t 'unit: start' 0 '^active.*/conmon ' bash -c 'systemctl start web; systemctl is-active web; tr "\0" " " </proc/$(shown MainPID web)/cmdline'

@@ -2,17 +2,14 @@
 # In a virtual machine: pure cgroup v2 with all controllers, its systemd, and newer engines. Short, since a command takes some
 # twenty times as long there: what the other steps cannot show, that limits hold, for root and for an ordinary user.
 within=200
-unit_dir=/run/systemd/system
-shown() { systemctl show -P "$1" "$2"; }
-reloaded() { systemctl daemon-reload; "$@"; }
-gone() { [ "$(systemctl is-active "$1")" = inactive ]; }
+. "$here/units.sh"
 limits='cd /sys/fs/cgroup; echo $(cat memory.max cpu.max cpu.weight pids.max)'
 counts='i=0; while :; do i=$((i+1)); echo $i >/m; mv /m /n; sleep 0.1; done'
 # on N COMMAND…: whether what it prints is more by now.
 on() { [ "$("${@:2}")" -gt "$1" ] && echo on; }
 stopped() { ctr task ls | grep STOPPED; }
-export limits counts unit_dir
-export -f shown reloaded gone on stopped
+export limits counts
+export -f on stopped
 
 . "$here/dockerd.sh"
 start_dockerd_of_systemd
