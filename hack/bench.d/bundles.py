@@ -17,8 +17,8 @@ def data(name):
 class Bundles:
     """Bundles with one rootfs, each made when it is first asked for."""
 
-    def __init__(self, work, tare):
-        self.work = work
+    def __init__(self, work, tare, docker_path):
+        self.work, self.docker_path = work, docker_path
         self.plain = f"{work}/plain"
         subprocess.run([os.path.join(os.path.dirname(__file__), "../bundle"), self.plain, PAYLOAD], check=True,
                        env=dict(os.environ, TARE=tare))
@@ -59,7 +59,7 @@ class Bundles:
         """`plain`, `profile` (with Docker's seccomp profile) or `docker` (as Docker writes it, profile and all)."""
         spec = data("docker-config.json") if kind == "docker" else self.copy()
         if kind == "docker":
-            spec["linux"]["cgroupsPath"] = "/bench-docker"
+            spec["linux"]["cgroupsPath"] = self.docker_path
         if kind != "plain":
             spec["linux"]["seccomp"] = data("docker-seccomp.json")
         spec["process"]["args"] = list(args or [PAYLOAD])

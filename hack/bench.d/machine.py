@@ -10,6 +10,9 @@ VIEWS = {
     "v1": "umount /sys/fs/cgroup/unified 2>/dev/null && mount -t tmpfs none /sys/fs/cgroup/unified || :",
     "v2": "[ -e /sys/fs/cgroup/cgroup.controllers ] || mount -t cgroup2 none /sys/fs/cgroup",
 }
+# In this one containers are systemd's scopes: it has a systemd of its own, on v2 with the controllers that the host can give.
+SYSTEMD = "systemd"
+UNDER_SYSTEMD = os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../integration/systemd")
 CGROUPS = "/sys/fs/cgroup"
 INSIDE = "TARE_BENCH_INSIDE"
 
@@ -19,6 +22,8 @@ def enter(view, argv):
     if INSIDE in os.environ:
         return
     os.environ[INSIDE] = view
+    if view == SYSTEMD:
+        os.execv(UNDER_SYSTEMD, [UNDER_SYSTEMD, SYSTEMD, *argv])
     script = f'mount -t tmpfs -o mode=0755 tmpfs /run; {VIEWS[view]}; exec "$@"'
     os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",
                           "--mount-proc", "sh", "-euc", script, "sh", *argv])

@@ -11,15 +11,15 @@ PAYLOAD = "/bin/true"
 
 
 class Runtime:
-    """One runtime, with its state below /run."""
+    """One runtime, with its state below /run, and flags for every command."""
 
-    def __init__(self, name, path):
-        self.name, self.path = name, os.path.realpath(path)
+    def __init__(self, name, path, flags):
+        self.name, self.path, self.flags = name, os.path.realpath(path), flags
         self.root = f"/run/bench-{name}"
 
     def __call__(self, *args):
         """The command line."""
-        return [self.path, "--root", self.root, *args]
+        return [self.path, "--root", self.root, *self.flags, *args]
 
     def run(self, bundle, container, *flags):
         return self("run", *flags, "--bundle", bundle, container)
@@ -51,7 +51,7 @@ class Runtime:
         return (done.stdout.splitlines() or ["?"])[0]
 
 
-def find(tare, peers, folder, installed=True):
+def find(tare, peers, folder, installed=True, flags=()):
     """{name: Runtime}: ours first, then the (name, path) that were given, then whatever is installed.
 
     Ours is a copy, made from the first byte to the last as an install makes it: the page cache of the linker's own
@@ -60,12 +60,12 @@ def find(tare, peers, folder, installed=True):
     os.makedirs(folder, exist_ok=True)
     shutil.copyfile(tare, f"{folder}/tare")
     os.chmod(f"{folder}/tare", 0o755)
-    found = {"tare": Runtime("tare", f"{folder}/tare")}
+    found = {"tare": Runtime("tare", f"{folder}/tare", flags)}
     for name, path in peers:
-        found[name] = Runtime(name, path)
+        found[name] = Runtime(name, path, flags)
     for name in PEERS if installed else []:
         if name not in found and shutil.which(name):
-            found[name] = Runtime(name, shutil.which(name))
+            found[name] = Runtime(name, shutil.which(name), flags)
     return found
 
 
