@@ -8,6 +8,8 @@ use std::sync::LazyLock;
 
 use tare_integration::*;
 
+mod flags;
+
 /// Whether there is a criu that can save a process here; else notes why the test is skipped. `criu check` does not tell:
 /// that of Debian 13 is content with Linux 7.3 and cannot list its sockets.
 fn has_criu() -> bool {

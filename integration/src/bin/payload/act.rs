@@ -55,7 +55,7 @@ pub fn answer(verb: &str, args: &[&str]) -> Option<Answer> {
             let argv: Vec<_> = args.iter().map(to_c).collect();
             nix::unistd::execv(&argv[0], &argv).map(|_| Value::Null)
         }
-        "count" => count(arg(args, 0)),
+        "count" => count(arg(args, 0), || Ok(())),
         "wait-file" => {
             while std::fs::symlink_metadata(arg(args, 0)).is_err() {
                 std::thread::sleep(Duration::from_millis(2));
@@ -105,10 +105,11 @@ fn winch(n: usize) -> Answer {
     Ok(Value::Null)
 }
 
-/// Counts in a file for ever, twenty times a second.
-fn count(file: &str) -> Answer {
+/// Counts in a file, twenty times a second, as long as a step works.
+pub fn count(file: &str, mut step: impl FnMut() -> Result<(), Errno>) -> Answer {
     let new = format!("{file}.new");
     for n in 1_u64.. {
+        step()?;
         std::fs::write(&new, n.to_string()).and_then(|()| std::fs::rename(&new, file)).map_err(errno)?;
         std::thread::sleep(Duration::from_millis(50));
     }

@@ -8,6 +8,7 @@ mod act;
 mod attack;
 mod attack2;
 mod files;
+mod keep;
 mod load;
 mod show;
 
@@ -36,6 +37,7 @@ fn answer(verb: &str, args: &[&str]) -> Answer {
     show::answer(verb, args)
         .or_else(|| files::answer(verb, args))
         .or_else(|| act::answer(verb, args))
+        .or_else(|| keep::answer(verb, args))
         .or_else(|| load::answer(verb, args))
         .or_else(|| attack::answer(verb, args))
         .or_else(|| attack2::answer(verb, args))
