@@ -308,9 +308,15 @@ fn freeze_v1(dir: &Dir) -> Result<()> {
     }
 }
 
-fn remaining(deadline: Instant) -> Timespec {
+/// Waits for something at a descriptor; false when the deadline passes. A signal may end it early.
+fn poll_until(fd: &OwnedFd, flags: PollFlags, deadline: Instant) -> Result<bool, Errno> {
     let left = deadline.saturating_duration_since(Instant::now());
-    Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) }
+    let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+    match poll(&mut [PollFd::new(fd, flags)], Some(&left)) {
+        Ok(0) => Ok(false),
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(true),
+        Err(e) => Err(errno(e)),
+    }
 }
 
 /// Waits until `key` in `cgroup.events` has this value; false when the deadline passes. A cgroup that is
@@ -328,10 +334,8 @@ fn wait_for(dir: &Dir, key: &str, value: u64, deadline: Instant) -> Result<bool,
             Ok(text) if value_of(&text, key) == Some(value) => return Ok(true),
             Ok(_) => {}
         }
-        match poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&remaining(deadline))) {
-            Ok(0) => return Ok(false),
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(e) => return Err(Errno::from_raw(e.raw_os_error())),
+        if !poll_until(&events, PollFlags::PRI, deadline)? {
+            return Ok(false);
         }
     }
 }
@@ -346,12 +350,7 @@ fn wait_gone(dir: &Dir, patience: Duration) -> Result<(), Errno> {
         Err(rustix::io::Errno::NOENT) => return Ok(()),
         watched => drop(watched.map_err(errno)?),
     }
-    while dir.read("cgroup.events").is_ok() {
-        match poll(&mut [PollFd::new(&watch, PollFlags::IN)], Some(&remaining(deadline))) {
-            Ok(0) => break,
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(e) => return Err(errno(e)),
-        }
+    while dir.read("cgroup.events").is_ok() && poll_until(&watch, PollFlags::IN, deadline)? {
         let mut buffer = [std::mem::MaybeUninit::uninit(); 1024];
         let mut events = Reader::new(&watch, &mut buffer);
         while events.next().is_ok() {}
@@ -374,10 +373,8 @@ fn dir_empty(dir: &Dir, deadline: Instant, pollable: bool) -> Result<bool> {
         let open = |pid: &i32| pidfd_open(Pid::from_raw(*pid)?, PidfdFlags::empty()).ok();
         let members: Vec<OwnedFd> = pids.iter().filter_map(open).collect();
         for member in &members {
-            match poll(&mut [PollFd::new(member, PollFlags::IN)], Some(&remaining(deadline))) {
-                Ok(0) => return Ok(false),
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(e) => return Err(failed(Errno::from_raw(e.raw_os_error()))),
+            if !poll_until(member, PollFlags::IN, deadline).map_err(failed)? {
+                return Ok(false);
             }
         }
         if Instant::now() >= deadline {

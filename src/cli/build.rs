@@ -156,11 +156,11 @@ fn criu(globals: &Values, v: &Values) -> Result<CriuOptions> {
             bail!(Usage, "invalid --empty-ns {namespace:?}: must be network");
         }
     }
-    let given = |flag| path(v, flag).filter(|path| !path.as_os_str().is_empty());
+    let given = |v, flag| path(v, flag).filter(|path| !path.as_os_str().is_empty());
     Ok(CriuOptions {
-        program: path(globals, "criu").filter(|path| !path.as_os_str().is_empty()),
-        images: given("image-path"),
-        work: given("work-path"),
+        program: given(globals, "criu"),
+        images: given(v, "image-path"),
+        work: given(v, "work-path"),
         flags: Flags {
             tcp_established: v.on("tcp-established"),
             ext_unix_sk: v.on("ext-unix-sk"),

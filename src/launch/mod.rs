@@ -132,7 +132,7 @@ pub enum Terminal {
 
 /// Opens the namespaces of a plan, and makes sure that each is of the type that config.json says
 /// (config-linux.md: "the runtime MUST generate an error").
-pub fn open_joins(joins: &[Join]) -> Result<Joins> {
+pub fn open_joins(joins: &[Join]) -> Result<Vec<(Join, OwnedFd)>> {
     use rustix::fs::{Mode, OFlags};
     let mut files = Vec::new();
     for join in joins {
@@ -151,5 +151,5 @@ pub fn open_joins(joins: &[Join]) -> Result<Joins> {
         }
         files.push((join.clone(), fd));
     }
-    Ok(Joins::Files(files))
+    Ok(files)
 }

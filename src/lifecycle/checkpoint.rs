@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags};
 
 use super::criu::{self, Criu, Directories, Start};
-use crate::cgroup::{Layout, Manager, MountView};
+use super::group;
+use crate::cgroup::{Layout, Manager};
 use crate::cli::{CheckpointOptions, Global};
 use crate::error::{Context, Error, Kind, Result};
 use crate::notify::Relay;
 use crate::path::{self, Proc, Root};
 use crate::plan::criu::{self as request, External};
 use crate::plan::{self, Plan};
+use crate::rootfs::CgroupView;
 use crate::state::{Container, State, Status};
 
 const LOG: &str = "dump.log";
@@ -44,7 +46,7 @@ fn save(container: &Container, options: &CheckpointOptions) -> Result<()> {
     criu::judge_caller()?;
     let plan = stored_plan(container, state)?;
     request::judge(&plan)?;
-    let status_fd = options.status_fd.map(adopt_status_fd).transpose()?;
+    let mut status_fd = options.status_fd.map(adopt_status_fd).transpose()?;
     let mut directories = Directories::open(&options.criu, true, LOG)?;
     if let Some(gid) = plan.namespaces.root_gid() {
         directories.share(gid)?;
@@ -70,7 +72,6 @@ fn save(container: &Container, options: &CheckpointOptions) -> Result<()> {
     }
     let start = Start { program: options.criu.program.as_deref(), namespaces: 0, cgroup: None, fds: &[] };
     let criu = Criu::start(&start, &mut directories, &|_| Ok(()), &|_| Ok(()))?;
-    let mut status_fd = status_fd;
     criu.ask(&request::dump(flags, &place, &dump), &directories, &mut |script, _, _| {
         if script == "status-ready"
             && let Some(fd) = status_fd.take()
@@ -110,7 +111,8 @@ fn mounts(plan: &Plan, manager: &Manager, pid: i32) -> Result<Vec<(PathBuf, Path
         .context("open the root of the container")?;
     let root = Root::new(root);
     let mut mounts = Vec::new();
-    for External { destination, .. } in request::externals(rootfs, &cgroup_mounts(manager)?) {
+    let cgroups = criu::cgroup_mounts(&cgroup_view(plan, manager)?);
+    for External { destination, .. } in request::externals(rootfs, &cgroups) {
         // By a symlink of the image's it may be elsewhere. What is gone needs no name.
         if let Ok(place) = root.open(&destination, OFlags::PATH) {
             mounts.push((name_of(&place)?, destination));
@@ -130,17 +132,13 @@ fn name_of(place: &OwnedFd) -> Result<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{}", place.as_raw_fd())).context("find the path of a mount")
 }
 
-/// Mounts of type `cgroup` are bind mounts of these directories, below these names.
-fn cgroup_mounts(manager: &Manager) -> Result<Vec<(String, PathBuf)>> {
+/// What mounts of type `cgroup` show.
+fn cgroup_view(plan: &Plan, manager: &Manager) -> Result<CgroupView> {
     if matches!(manager, Manager::None) {
-        return Ok(Vec::new());
+        return Ok(CgroupView::None);
     }
     let layout = Layout::detect(Path::new(super::CGROUP_ROOT))?;
-    Ok(match manager.mount_view(&layout) {
-        MountView::None => Vec::new(),
-        MountView::V2 { dir, .. } => vec![(String::new(), dir.into())],
-        MountView::V1 { mounts } => mounts.into_iter().map(|mount| (mount.name, mount.dir.into())).collect(),
-    })
+    Ok(group::view(&layout, manager, &plan.namespaces))
 }
 
 /// The namespaces that the container has joined and criu leaves alone.

@@ -200,7 +200,7 @@ fn make(global: &Global, options: &CreateOptions, mode: Mode) -> Result<Ready> {
     let program = compile(config.spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()))?;
     let wants_terminal = plan.process.as_ref().is_some_and(|process| process.terminal);
     let terminal = terminal(wants_terminal, mode != Mode::Foreground, options.console_socket.as_deref())?;
-    let joins = launch::open_joins(&plan.namespaces.join)?;
+    let joins = launch::Joins::Files(launch::open_joins(&plan.namespaces.join)?);
     let group = Group::plan(global, options.id.as_str(), &config.spec, &plan.namespaces)?;
 
     // From here on something is made.

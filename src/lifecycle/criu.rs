@@ -18,6 +18,7 @@ use crate::error::{Context, Errno, Error, Kind, Result};
 use crate::launch::protocol::{Channel, ToChild, ToParent};
 use crate::log;
 use crate::plan::criu::{self as plan, Answer};
+use crate::rootfs::CgroupView;
 use crate::sys::clone::{self, Forked};
 use crate::sys::{exec, pidfd, signal};
 
@@ -288,6 +289,15 @@ impl Drop for Child {
             let _ = pidfd::send_signal(self.pidfd.as_fd(), libc::SIGKILL);
             self.wait();
         }
+    }
+}
+
+/// Mounts of type `cgroup` are bind mounts of these directories, below these names (none: the mount itself).
+pub fn cgroup_mounts(view: &CgroupView) -> Vec<(String, PathBuf)> {
+    match view {
+        CgroupView::None => Vec::new(),
+        CgroupView::V2(dir) => vec![(String::new(), dir.clone())],
+        CgroupView::V1 { hierarchies, .. } => hierarchies.clone(),
     }
 }
 

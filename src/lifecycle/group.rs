@@ -188,25 +188,29 @@ impl Group {
         self.maker.as_ref().is_none_or(Maker::is_ours)
     }
 
-    /// What a mount of type `cgroup` shows. In a cgroup namespace of its own the container's cgroup is all there is;
-    /// without one, v2 shows the whole hierarchy, as with runc; but not to a user namespace, whose root may own more of it
-    /// than the container's cgroup.
+    /// What a mount of type `cgroup` shows.
     pub fn view(&self, manager: &Manager, namespaces: &Namespaces) -> CgroupView {
-        let Some(layout) = &self.layout else { return CgroupView::None };
-        match manager.mount_view(layout) {
-            MountView::None => CgroupView::None,
-            MountView::V2 { mount, dir } => {
-                let own = namespaces.has(NEWCGROUP) || namespaces.has(NEWUSER);
-                CgroupView::V2(if own { dir.into() } else { mount.into() })
-            }
-            MountView::V1 { mounts } => CgroupView::V1 {
-                links: mounts
-                    .iter()
-                    .flat_map(|mount| mount.links.iter().map(|link| (link.clone(), mount.name.clone())))
-                    .collect(),
-                hierarchies: mounts.into_iter().map(|mount| (mount.name, mount.dir.into())).collect(),
-            },
+        self.layout.as_ref().map_or(CgroupView::None, |layout| view(layout, manager, namespaces))
+    }
+}
+
+/// What a mount of type `cgroup` shows. In a cgroup namespace of its own the container's cgroup is all there is; without
+/// one, v2 shows the whole hierarchy, as with runc; but not to a user namespace, whose root may own more of it than the
+/// container's cgroup.
+pub(super) fn view(layout: &Layout, manager: &Manager, namespaces: &Namespaces) -> CgroupView {
+    match manager.mount_view(layout) {
+        MountView::None => CgroupView::None,
+        MountView::V2 { mount, dir } => {
+            let own = namespaces.has(NEWCGROUP) || namespaces.has(NEWUSER);
+            CgroupView::V2(if own { dir.into() } else { mount.into() })
         }
+        MountView::V1 { mounts } => CgroupView::V1 {
+            links: mounts
+                .iter()
+                .flat_map(|mount| mount.links.iter().map(|link| (link.clone(), mount.name.clone())))
+                .collect(),
+            hierarchies: mounts.into_iter().map(|mount| (mount.name, mount.dir.into())).collect(),
+        },
     }
 }
 

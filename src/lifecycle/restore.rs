@@ -2,7 +2,7 @@
 //! the cgroup and its limits, is made as `create` makes it.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, unlinkat};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
@@ -88,11 +88,9 @@ fn make(global: &Global, options: &RestoreOptions) -> Result<Made> {
     let wants_terminal = plan.process.as_ref().is_some_and(|process| process.terminal);
     let terminal = terminal(wants_terminal, options.detach, wanted.console_socket.as_deref())?;
     let (left, join) = request::joined(&plan.namespaces);
-    launch::open_joins(&plan.namespaces.join)?;
-    let left = left
-        .into_iter()
-        .map(|(kind, path)| open_namespace(&path).map(|fd| (kind, fd)))
-        .collect::<Result<Vec<_>>>()?;
+    let opened = launch::open_joins(&plan.namespaces.join)?;
+    let opened = opened.into_iter().filter(|(join, _)| request::is_left_alone(join.kind));
+    let left: Vec<_> = left.into_iter().zip(opened).map(|((kind, _), (_, fd))| (kind, fd)).collect();
     let group = Group::plan(global, wanted.id.as_str(), &config.spec, &plan.namespaces)?;
 
     // From here on something is made.
@@ -120,7 +118,7 @@ fn make(global: &Global, options: &RestoreOptions) -> Result<Made> {
         .plan
         .rootfs
         .as_ref()
-        .map_or_else(Vec::new, |rootfs| request::externals(rootfs, &cgroup_mounts(&view)));
+        .map_or_else(Vec::new, |rootfs| request::externals(rootfs, &criu::cgroup_mounts(&view)));
 
     let fds: Vec<_> = left.iter().map(|(_, fd)| fd.as_fd()).chain([null.as_fd()]).collect();
     let start = Start {
@@ -223,11 +221,6 @@ fn descriptors(directories: &Directories, null: i32) -> Result<Vec<(i32, String)
     Ok(inherit)
 }
 
-fn open_namespace(path: &Path) -> Result<OwnedFd> {
-    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .with_context(|| format!("open namespace {}", path.display()))
-}
-
 /// In criu's process: into the container's cgroup, where everything that criu makes is born and paid for.
 fn enter_cgroup(scaffold: &Scaffold, entry: Option<&Entry>, channel: &Channel) -> Result<()> {
     match entry {
@@ -280,14 +273,6 @@ fn set_attributes(plan: &Plan, externals: &[External], pidfd: &OwnedFd) -> Resul
         rootfs::set_attributes(request::attributes(rootfs, externals, &request::mask()))
     })
     .context("set the attributes of the restored mounts")
-}
-
-fn cgroup_mounts(view: &CgroupView) -> Vec<(String, PathBuf)> {
-    match view {
-        CgroupView::None => Vec::new(),
-        CgroupView::V2(dir) => vec![(String::new(), dir.clone())],
-        CgroupView::V1 { hierarchies, .. } => hierarchies.clone(),
-    }
 }
 
 /// Where a process is in each hierarchy, by single controllers.

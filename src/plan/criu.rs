@@ -217,13 +217,18 @@ pub fn namespace_key(kind: &str) -> String {
 /// Type and path of namespaces.
 type NamespacePaths = Vec<(&'static str, PathBuf)>;
 
-/// The namespaces which the container joins, by how they are restored: left alone, or joined by criu.
+/// Whether criu leaves a namespace of this kind alone, if the container joins one.
+pub fn is_left_alone(kind: u64) -> bool {
+    kind & (NEWNET | NEWPID) != 0
+}
+
+/// The namespaces which the container joins, by how they are restored: left alone, or joined by criu. In their order.
 pub fn joined(namespaces: &Namespaces) -> (NamespacePaths, NamespacePaths) {
     let named = namespaces.join.iter().filter_map(|join| {
         let (_, name, _) = KINDS.iter().find(|(_, _, kind)| *kind == join.kind)?;
         Some((join.kind, (*name, join.path.clone())))
     });
-    let (left, joined): (Vec<_>, Vec<_>) = named.partition(|(kind, _)| kind & (NEWNET | NEWPID) != 0);
+    let (left, joined): (Vec<_>, Vec<_>) = named.partition(|(kind, _)| is_left_alone(*kind));
     let plain = |list: Vec<(u64, _)>| list.into_iter().map(|(_, named)| named).collect();
     (plain(left), plain(joined))
 }
