@@ -59,9 +59,20 @@ fn start(b: Bundle) -> Container {
     c
 }
 
+/// Whether criu can do this on this kernel, in its own words.
+fn criu_has(feature: &str) -> bool {
+    let checked = Command::new("criu").args(["check", "--feature", feature]).output();
+    checked.is_ok_and(|output| output.status.success())
+}
+
+/// A bundle with a tmpfs.
+fn with_tmpfs() -> Bundle {
+    Bundle::new().mount("tmpfs", "tmpfs", "/tmp", "size=1m")
+}
+
 /// A container that counts in a file of its tmpfs.
 fn counter() -> Bundle {
-    Bundle::new().mount("tmpfs", "tmpfs", "/tmp", "size=1m").does("count /tmp/n")
+    with_tmpfs().does("count /tmp/n")
 }
 
 /// What the counter has come to.
@@ -74,6 +85,12 @@ fn count(c: &Container) -> u64 {
         n > 0
     }));
     n
+}
+
+/// The counter goes on, past a number.
+#[track_caller]
+fn counts_past(c: &Container, n: u64) {
+    assert!(until(TIMEOUT, || count(c) > n), "{} does not count past {n}", c.id);
 }
 
 #[track_caller]
@@ -124,7 +141,7 @@ fn a_counter_goes_on_where_it_was() {
     assert_eq!(c.exec("lo-up").json(), peer() == Peer::Tare, "the loopback interface");
     let after = count(&c);
     assert!(after >= before && after < before + 2000, "{before} {after}");
-    assert!(until(TIMEOUT, || count(&c) > after), "it counts on");
+    counts_past(&c, after);
     let namespaces = c.exec("ns").json();
     for kind in ["pid", "mnt", "ipc", "uts", "net", "cgroup"] {
         let of_init = std::fs::read_link(format!("/proc/{now}/ns/{kind}")).unwrap();
@@ -149,7 +166,7 @@ fn a_paused_one_is_saved_too() {
     c.call("pause").ok();
     checkpoint(&c, "").ok();
     restore(&c);
-    assert!(until(TIMEOUT, || count(&c) > before));
+    counts_past(&c, before);
 }
 
 #[test]
@@ -161,7 +178,7 @@ fn leave_running_leaves_it() {
     let before = count(&c);
     checkpoint(&c, "--leave-running").ok();
     assert_eq!((c.status().as_str(), c.state()["pid"].as_i64()), ("running", Some(c.pid().into())));
-    assert!(until(TIMEOUT, || count(&c) > before + 3));
+    counts_past(&c, before + 3);
     // What was saved is as good as of one that has ended.
     c.call("delete --force").ok();
     restore(&c);
@@ -173,8 +190,7 @@ fn memory_is_saved_in_advance() {
     if !has_criu() {
         return;
     }
-    let tracks = Command::new("criu").args(["check", "--feature", "mem_dirty_track"]).output();
-    if !tracks.is_ok_and(|output| output.status.success()) {
+    if !criu_has("mem_dirty_track") {
         return skip("the kernel does not track changes of memory");
     }
     let c = start(counter());
@@ -186,7 +202,7 @@ fn memory_is_saved_in_advance() {
     checkpoint(&c, "--parent-path ../pre").ok();
     assert!(c.outside().join("images/parent").canonicalize().unwrap().ends_with("pre"));
     restore(&c);
-    assert!(until(TIMEOUT, || count(&c) > before));
+    counts_past(&c, before);
 }
 
 #[test]
@@ -405,7 +421,7 @@ fn a_failed_checkpoint_leaves_it_running() {
     std::fs::create_dir_all(images.join("inventory.img")).unwrap();
     checkpoint(&c, "").fails();
     assert_eq!(c.status(), "running");
-    assert!(until(TIMEOUT, || count(&c) > before));
+    counts_past(&c, before);
 }
 
 #[test]

@@ -8,12 +8,12 @@ use super::*;
 
 /// A container that counts as long as something works, with a tmpfs.
 fn keeper(what: &str) -> Bundle {
-    Bundle::new().mount("tmpfs", "tmpfs", "/tmp", "size=1m").does(&format!("keep /tmp/n {what}"))
+    with_tmpfs().does(&format!("keep /tmp/n {what}"))
 }
 
 /// It is not saved without the flag, and runs on; and with it, it comes back and still works.
 #[track_caller]
-fn comes_back_with(flag: &str, b: Bundle) -> Container {
+fn comes_back_with(flag: &str, b: Bundle) {
     let c = start(b);
     let before = count(&c);
     let failed = checkpoint(&c, "").fails();
@@ -21,13 +21,12 @@ fn comes_back_with(flag: &str, b: Bundle) -> Container {
         failed.says("checkpoint failed: criu failed: ");
     }
     assert_eq!(c.status(), "running");
-    assert!(until(TIMEOUT, || count(&c) > before), "it works on");
+    counts_past(&c, before);
     std::fs::remove_dir_all(c.outside().join("images")).unwrap();
     let before = count(&c);
     checkpoint(&c, flag).ok();
     restore_cmd(&c, &format!("--detach {flag}")).run().ok();
-    assert!(until(TIMEOUT, || count(&c) > before + 3), "it works still");
-    c
+    counts_past(&c, before + 3);
 }
 
 #[test]
@@ -56,7 +55,7 @@ fn link_remap() {
     let before = count(&c);
     checkpoint(&c, "--link-remap").ok();
     restore(&c);
-    assert!(until(TIMEOUT, || count(&c) > before + 3));
+    counts_past(&c, before + 3);
 }
 
 #[test]
@@ -65,7 +64,7 @@ fn ext_unix_sk() {
         return;
     }
     // criu sees the sockets of one network namespace, and those outside by the name that they have there.
-    let mut b = Bundle::new().mount("tmpfs", "tmpfs", "/tmp", "size=1m").no_ns("network");
+    let mut b = with_tmpfs().no_ns("network");
     let dir = b.outside().join("socket");
     std::fs::create_dir(&dir).unwrap();
     let outside = UnixDatagram::bind(dir.join("socket")).unwrap();
@@ -112,7 +111,7 @@ fn page_server() {
         std::fs::rename(pages.join(&name), images.join(&name)).unwrap();
     }
     restore(&c);
-    assert!(until(TIMEOUT, || count(&c) > before + 3));
+    counts_past(&c, before + 3);
 }
 
 #[test]
@@ -120,8 +119,7 @@ fn lazy_pages() {
     if !has_criu() {
         return;
     }
-    let able = Command::new("criu").args(["check", "--feature", "uffd-noncoop"]).output();
-    if !able.is_ok_and(|output| output.status.success()) {
+    if !criu_has("uffd-noncoop") {
         return skip("the kernel has no userfaultfd for it");
     }
     let (c, to) = (start(counter()), counter());
