@@ -5,7 +5,7 @@ import growth
 import memory
 import traces
 from result import result
-from runtimes import floor_command
+from runtimes import Runtime, floor_command
 from stopwatch import WAIT
 
 WITNESS = "floor"
@@ -43,12 +43,10 @@ class Bench:
         """Those of a case that grows."""
         return [size for size in growth.SIZES[case][0] if size <= self.most]
 
-    def able(self, bundle, notes, what=""):
-        """The runtimes that can run a bundle; of the others is said why."""
+    def able(self, bundle, notes, what="", runtimes=None):
+        """The runtimes that can run a bundle; of the others is said why. All that can run the plain one are asked, or these."""
         able = []
-        for runtime in self.runtimes.values():
-            if runtime.name in self.unable:
-                continue
+        for runtime in runtimes or [runtime for runtime in self.runtimes.values() if runtime.name not in self.unable]:
             reason = self.attempt(runtime, bundle)
             if reason:
                 notes.append(f"{runtime.name}{what} left out: {reason}")
@@ -106,32 +104,22 @@ def terminal(bench, case):
     notes, inside = [], [bench.programs["terminal"]]
     bundle = bench.bundles.terminal()
     steps = {"floor in a terminal": [inside + bench.floor()]}
-    for r in bench.runtimes.values():
-        command = inside + r.run(bundle, f"b-{r.name}")
-        reason = r.attempt(command)
-        if reason:
-            notes.append(f"{r.name} left out: {reason}")
-            r.delete(f"b-{r.name}")
-        else:
-            steps[r.name] = [command]
+    there = [Runtime(r.name, r.path, r.flags, inside) for r in bench.runtimes.values()]
+    steps |= {r.name: [r.run(bundle, f"b-{r.name}")] for r in bench.able(bundle, notes, runtimes=there)}
     return bench.timed(case, "run true in the foreground of a terminal", steps, notes)
 
 
 def rootless(bench, case):
     """As an ordinary user, in a user namespace with one id; setpriv, which makes him one, is in the time of all."""
-    notes, steps, uid = [], {}, 65534
+    notes, uid = [], 65534
     user = ["/usr/bin/setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
     bundle = bench.bundles.rootless(uid)
-    for r in bench.runtimes.values():
-        root = f"/run/bench-rootless-{r.name}"
-        os.makedirs(root, exist_ok=True)
-        os.chown(root, uid, uid)
-        command = [*user, r.path, "--root", root, "run", "--bundle", bundle, f"b-{r.name}"]
-        reason = r.attempt(command)
-        if reason:
-            notes.append(f"{r.name} left out: {reason}")
-        else:
-            steps[r.name] = [command]
+    users = [Runtime(r.name, r.path, starter=user) for r in bench.runtimes.values()]
+    for r in users:
+        r.root += "-rootless"
+        os.makedirs(r.root, exist_ok=True)
+        os.chown(r.root, uid, uid)
+    steps = {r.name: [r.run(bundle, f"b-{r.name}")] for r in bench.able(bundle, notes, runtimes=users)}
     return bench.timed(case, "run true as an ordinary user (floor: as root)", steps, notes)
 
 

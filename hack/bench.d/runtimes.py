@@ -11,15 +11,15 @@ PAYLOAD = "/bin/true"
 
 
 class Runtime:
-    """One runtime, with its state below /run, and flags for every command."""
+    """One runtime, with its state below /run, flags for every command, and a command that starts each."""
 
-    def __init__(self, name, path, flags):
-        self.name, self.path, self.flags = name, os.path.realpath(path), flags
+    def __init__(self, name, path, flags=(), starter=()):
+        self.name, self.path, self.flags, self.starter = name, os.path.realpath(path), flags, starter
         self.root = f"/run/bench-{name}"
 
     def __call__(self, *args):
         """The command line."""
-        return [self.path, "--root", self.root, *self.flags, *args]
+        return [*self.starter, self.path, "--root", self.root, *self.flags, *args]
 
     def run(self, bundle, container, *flags):
         return self("run", *flags, "--bundle", bundle, container)
