@@ -3,6 +3,7 @@
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use nix::sys::signal::SigSet;
 use rustix::fs::OFlags;
@@ -37,6 +38,9 @@ pub struct Running {
     told: bool,
 }
 
+/// How often the parent looks whether the child that it waits for was stopped.
+const STOPPED_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Runs a launch up to the point where nothing but the exec is left.
 ///
 /// All signals are blocked for this thread: the child must not be interrupted half-way, and a SIGCHLD that comes before
@@ -54,6 +58,7 @@ pub fn launch(mut job: Job<'_>) -> Result<Running> {
         },
     };
     let (ours, theirs) = Channel::pair()?;
+    ours.look_up_after(STOPPED_CHECK_INTERVAL)?;
     let into = match job.cgroup {
         Way::Open(entry) => entry.into.as_ref().map(|dir| dir.as_fd()),
         Way::Admitted { .. } => None,
@@ -119,7 +124,7 @@ fn attend(running: &mut Running, job: &mut Job<'_>, steps: Steps) -> Result<()> 
             done = true;
             meanwhile(running, job)?;
         }
-        match running.channel.hear_child()? {
+        match running.hear()? {
             Some(ToParent::NeedCgroup) => {
                 if let Way::Admitted { admit, .. } = job.cgroup {
                     admit(stage1)?;
@@ -279,6 +284,20 @@ impl Running {
         Ok(Running { pid, pidfd, ignored: 0, console, channel, armed: true, told: true })
     }
 
+    /// Hears the child. One that was stopped would be waited for without end: a process of the container may send SIGSTOP to
+    /// one that an exec brings in, as soon as it sees that.
+    fn hear(&self) -> Result<Option<ToParent>> {
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        self.channel.hear_child_or(&mut || {
+            match rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), options) {
+                Ok(Some(status)) if status.stopped() => {
+                    Err(Error::new(Kind::System, "the process was stopped by a signal before its exec"))
+                }
+                _ => Ok(()),
+            }
+        })
+    }
+
     /// Lets init go to the gate, where it waits for `start` on its own.
     pub fn leave_at_gate(mut self) -> Result<()> {
         self.channel.tell_child(&ToChild::Done)?;
@@ -291,7 +310,7 @@ impl Running {
         if !self.told {
             self.channel.tell_child(&ToChild::Start { ignored: self.ignored })?;
         }
-        match self.channel.hear_child()? {
+        match self.hear()? {
             // Its end was close-on-exec.
             None => {}
             Some(ToParent::Failed(e)) => return Err(e),

@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::io::Errno as Rerrno;
 use rustix::net::{
@@ -112,9 +113,21 @@ impl Channel {
         }
     }
 
+    /// Has [`Channel::hear_child_or`] look up after this time.
+    pub fn look_up_after(&self, time: Duration) -> Result<()> {
+        let timeout = rustix::net::sockopt::Timeout::Recv;
+        rustix::net::sockopt::set_socket_timeout(&self.socket, timeout, Some(time))
+            .context("set the time limit of the init socket")
+    }
+
     /// Hears the child; `None` when every process that could speak is gone.
     pub fn hear_child(&self) -> Result<Option<ToParent>> {
-        let Some(packet) = self.receive()? else { return Ok(None) };
+        self.hear_child_or(&mut || Ok(()))
+    }
+
+    /// The same. `idle` is called whenever nothing has come for some time.
+    pub fn hear_child_or(&self, idle: &mut dyn FnMut() -> Result<()>) -> Result<Option<ToParent>> {
+        let Some(packet) = self.receive_or(idle)? else { return Ok(None) };
         let (tag, number) = (packet.tag, packet.number);
         Ok(Some(match tag {
             1 => ToParent::NeedIdMap,
@@ -154,12 +167,35 @@ impl Channel {
         }
     }
 
-    /// Hears the parent's last word, with which the child goes on to the exec or to the gate.
+    /// Hears the parent's last word, with which the child goes on to the exec or to the gate. By read(2), which a filter that
+    /// is loaded by now allows sooner than recvmsg(2).
     pub fn hear_last_word(&self) -> Result<Option<ToChild>> {
-        match self.start.take() {
-            Some(ignored) => Ok(Some(ToChild::Start { ignored })),
-            None => self.hear_any(),
+        if let Some(ignored) = self.start.take() {
+            return Ok(Some(ToChild::Start { ignored }));
         }
+        let mut head = [0u8; 16];
+        loop {
+            return match rustix::io::read(&self.socket, &mut head) {
+                // As in `receive`.
+                Err(Rerrno::INTR | Rerrno::CONNRESET) => continue,
+                Err(e) => Err(e).context("read from the init socket"),
+                Ok(0) => Ok(None),
+                Ok(5) => match (head[0], u32::from_le_bytes([head[1], head[2], head[3], head[4]])) {
+                    (32, _) => Ok(Some(ToChild::Done)),
+                    (34, ignored) => Ok(Some(ToChild::Start { ignored })),
+                    _ => Err(garbled()),
+                },
+                Ok(_) => Err(garbled()),
+            };
+        }
+    }
+
+    /// Whether the other side is gone.
+    pub fn is_ended(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec};
+        let mut fds = [PollFd::new(&self.socket, PollFlags::empty())];
+        let polled = rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+        polled.is_ok() && fds[0].revents().contains(PollFlags::HUP)
     }
 
     fn hear_any(&self) -> Result<Option<ToChild>> {
@@ -195,6 +231,10 @@ impl Channel {
     }
 
     fn receive(&self) -> Result<Option<Packet>> {
+        self.receive_or(&mut || Ok(()))
+    }
+
+    fn receive_or(&self, idle: &mut dyn FnMut() -> Result<()>) -> Result<Option<Packet>> {
         let mut bytes = [0u8; MAX];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -204,6 +244,7 @@ impl Channel {
                 // ECONNRESET tells once that the other end was closed with something unread in it, such as an early
                 // Start. What it had said before is still to be heard, and then its end.
                 Err(Rerrno::INTR | Rerrno::CONNRESET) => continue,
+                Err(Rerrno::AGAIN) => idle()?,
                 got => break got.context("receive from the init socket")?,
             }
         };

@@ -94,6 +94,7 @@ pub fn settle<'a>(
     let entered = enter_cwd(process);
     caps::drop_bounding(process.capabilities.bounding)?;
     ids::become_user(process, process.uid != 0)?;
+    super::stage1::end_with_the_parent(context.channel)?;
     let mut extra = 0;
     if context.seccomp.is_some() && !process.no_new_privileges {
         extra |= caps::SYS_ADMIN;
@@ -115,20 +116,14 @@ pub fn settle<'a>(
     let path = find_executable(process)?;
     // Late: what was opened until here need not fit into them.
     set_rlimits(process, context.channel)?;
-    let mut settled = Settled {
+    Ok(Settled {
         process,
         path,
         args: Strings::new(process.args.clone()),
         env: Strings::new(env),
         capabilities,
         confined: false,
-    };
-    // A filter that notifies is loaded now, for its listener has to be handed over while the container is being
-    // created; any other as late as can be, so that it need not allow what waiting takes.
-    if context.seccomp.is_some_and(|program| program.notify.is_some()) {
-        settled.give_up_rights(context)?;
-    }
-    Ok(settled)
+    })
 }
 
 impl Settled<'_> {
@@ -143,10 +138,20 @@ impl Settled<'_> {
         }
     }
 
-    /// The filter and the final capabilities. Loading a filter takes CAP_SYS_ADMIN, or no_new_privs: with that the
+    /// Lets the program have what `--preserve-fds` and `LISTEN_FDS` name.
+    pub fn pass_descriptors_on(&self) -> Result<()> {
+        for fd in 3..3 + self.process.preserve_fds {
+            exec::set_cloexec(fd as i32, false).with_context(|| format!("pass on descriptor {fd}"))?;
+        }
+        Ok(())
+    }
+
+    /// The filter and the final capabilities, once. Loading a filter takes CAP_SYS_ADMIN, or no_new_privs: with that the
     /// capabilities go first, and the filter need not allow it.
-    fn give_up_rights(&mut self, context: &Surroundings<'_>) -> Result<()> {
-        self.confined = true;
+    pub fn give_up_rights(&mut self, context: &Surroundings<'_>) -> Result<()> {
+        if std::mem::replace(&mut self.confined, true) {
+            return Ok(());
+        }
         if self.process.no_new_privileges {
             caps::set_final(&self.capabilities)?;
             self.load_filter(context)
@@ -157,19 +162,13 @@ impl Settled<'_> {
     }
 
     fn prepare(&mut self, context: &Surroundings<'_>) -> Result<()> {
-        if !self.confined {
-            self.give_up_rights(context)?;
-        }
+        self.give_up_rights(context)?;
         if !context.start_container.is_empty() {
             // Under all restrictions: these are programs of the container, which it may have replaced.
             let state = context.identity.state("created", rustix::process::getpid().as_raw_nonzero().get());
             let env: Vec<String> =
                 self.process.env.iter().map(|var| var.to_string_lossy().into_owned()).collect();
             crate::hooks::run("startContainer", context.start_container, &state, Some(&env))?;
-        }
-        let first = 3 + self.process.preserve_fds;
-        for fd in 3..first {
-            exec::set_cloexec(fd as i32, false).with_context(|| format!("pass on descriptor {fd}"))?;
         }
         Ok(())
     }
