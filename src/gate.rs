@@ -54,7 +54,8 @@ pub fn make(dir: BorrowedFd<'_>) -> Result<Gate> {
         .context("make the FIFO of the start gate")?;
     // Both ways: opening does not wait for a reader, and a write to a `start` that is gone raises no SIGPIPE.
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let reply = rustix::fs::openat(dir, REPLY, flags, Mode::empty()).context("open the FIFO of the start gate")?;
+    let reply =
+        rustix::fs::openat(dir, REPLY, flags, Mode::empty()).context("open the FIFO of the start gate")?;
     Ok(Gate { socket, reply })
 }
 
@@ -189,7 +190,11 @@ mod tests {
                 std::thread::sleep(std::time::Duration::from_millis(50));
             });
             let starts = [(); 2].map(|()| scope.spawn(|| start(fd.as_fd()).unwrap()));
-            starts.map(|start| matches!(start.join().unwrap(), Knock::Started)).iter().filter(|won| **won).count()
+            starts
+                .map(|start| matches!(start.join().unwrap(), Knock::Started))
+                .iter()
+                .filter(|won| **won)
+                .count()
         });
         assert_eq!(started, 1);
         std::fs::remove_dir_all(dir).unwrap();

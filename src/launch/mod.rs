@@ -17,7 +17,8 @@
 //! device program, oom_score_adj,                                               mounts decoupled from the host's
 //!   state with the pid
 //! run: Start ───────────────────────────────────────────────────────────────▶ (looks for it at the end)
-//! opens sources in its mounts ◀── NeedSources ──────────────────────────────── root, mounts, devices
+//! starts a helper that opens
+//!   sources in its mounts     ◀── NeedHelper ───────────────────────────────── root, mounts, devices
 //! passes the terminal on      ◀── Console ──────────────────────────────────── terminal
 //! prestart, createRuntime     ◀── NeedRuntimeHooks ─────────────────────────── createContainer hooks
 //!                                                                              pivot_root, sysctl, read-only, masked

@@ -16,6 +16,7 @@ use rustix::net::{
 };
 
 use crate::error::{Context, Error, Kind, Result};
+use crate::rootfs::Wanted;
 
 /// From the child to the parent.
 #[derive(Debug)]
@@ -26,13 +27,12 @@ pub enum ToParent {
     NeedIdMap,
     /// Stage 1 has unshared its time namespace: write the offsets.
     NeedTimeOffsets,
-    /// Stage 2 is in its mount namespace: open the sources there.
-    NeedSources,
-    /// One source: 0 is the root, n + 1 mount n. Sent by the helper, over stage 2's end, to the parent, which
-    /// passes it on.
-    Source(u32, OwnedFd),
-    /// The last source has been sent.
-    SourcesDone,
+    /// Stage 2 is in its mount namespace: start the helper that opens sources there.
+    NeedHelper,
+    /// Said to the helper: open this.
+    Need(Wanted),
+    /// The socket of a process that becomes criu.
+    Socket(OwnedFd),
     /// Stage 2 has this pid.
     InitPid(i32),
     /// The mounts stand: run the prestart and createRuntime hooks.
@@ -58,8 +58,12 @@ pub enum ToParent {
 pub enum ToChild {
     /// What was asked for is done.
     Done,
-    /// A source, as in [`ToParent::Source`].
-    Source(u32, OwnedFd),
+    /// The socket of the helper.
+    Helper(OwnedFd),
+    /// Said by the helper: what it was asked for.
+    Opened(OwnedFd),
+    /// Said by the helper: why it could not.
+    Failed(Error),
     /// Go on to the exec. May come before the answer to what the child has asked for, and even before it asks.
     Start {
         /// The signals to be reset before it, signal 1 in bit 0.
@@ -98,9 +102,9 @@ impl Channel {
         match message {
             ToParent::NeedIdMap => self.send(1, 0, None, &[]),
             ToParent::NeedTimeOffsets => self.send(2, 0, None, &[]),
-            ToParent::NeedSources => self.send(3, 0, None, &[]),
-            ToParent::Source(index, fd) => self.send(4, *index, Some(fd.as_fd()), &[]),
-            ToParent::SourcesDone => self.send(5, 0, None, &[]),
+            ToParent::NeedHelper => self.send(3, 0, None, &[]),
+            ToParent::Need(wanted) => self.send(4, number_of(*wanted), None, &[]),
+            ToParent::Socket(fd) => self.send(5, 0, Some(fd.as_fd()), &[]),
             ToParent::InitPid(pid) => self.send(6, *pid as u32, None, &[]),
             ToParent::NeedRuntimeHooks => self.send(7, 0, None, &[]),
             ToParent::Console(fd) => self.send(8, 0, Some(fd.as_fd()), &[]),
@@ -132,9 +136,9 @@ impl Channel {
         Ok(Some(match tag {
             1 => ToParent::NeedIdMap,
             2 => ToParent::NeedTimeOffsets,
-            3 => ToParent::NeedSources,
-            4 => ToParent::Source(number, packet.fd()?),
-            5 => ToParent::SourcesDone,
+            3 => ToParent::NeedHelper,
+            4 => ToParent::Need(wanted_of(number)),
+            5 => ToParent::Socket(packet.fd()?),
             6 => ToParent::InitPid(number as i32),
             7 => ToParent::NeedRuntimeHooks,
             8 => ToParent::Console(packet.fd()?),
@@ -152,8 +156,10 @@ impl Channel {
     pub fn tell_child(&self, message: &ToChild) -> Result<()> {
         match message {
             ToChild::Done => self.send(32, 0, None, &[]),
-            ToChild::Source(index, fd) => self.send(33, *index, Some(fd.as_fd()), &[]),
+            ToChild::Helper(fd) => self.send(33, 0, Some(fd.as_fd()), &[]),
             ToChild::Start { ignored } => self.send(34, *ignored, None, &[]),
+            ToChild::Opened(fd) => self.send(35, 0, Some(fd.as_fd()), &[]),
+            ToChild::Failed(error) => self.send(36, 0, None, &error.encode()),
         }
     }
 
@@ -202,8 +208,10 @@ impl Channel {
         let Some(packet) = self.receive()? else { return Ok(None) };
         Ok(Some(match packet.tag {
             32 => ToChild::Done,
-            33 => ToChild::Source(packet.number, packet.fd()?),
+            33 => ToChild::Helper(packet.fd()?),
             34 => ToChild::Start { ignored: packet.number },
+            35 => ToChild::Opened(packet.fd()?),
+            36 => ToChild::Failed(Error::decode(&packet.rest)),
             _ => return Err(garbled()),
         }))
     }
@@ -269,6 +277,12 @@ impl AsFd for Channel {
     }
 }
 
+impl From<Channel> for OwnedFd {
+    fn from(channel: Channel) -> OwnedFd {
+        channel.socket
+    }
+}
+
 struct Packet {
     tag: u8,
     number: u32,
@@ -279,6 +293,23 @@ struct Packet {
 impl Packet {
     fn fd(self) -> Result<OwnedFd> {
         self.fd.ok_or_else(garbled)
+    }
+}
+
+/// The root, the place, and then the sources.
+fn number_of(wanted: Wanted) -> u32 {
+    match wanted {
+        Wanted::Root => 0,
+        Wanted::Place => 1,
+        Wanted::Source(index) => index as u32 + 2,
+    }
+}
+
+fn wanted_of(number: u32) -> Wanted {
+    match number {
+        0 => Wanted::Root,
+        1 => Wanted::Place,
+        index => Wanted::Source(index as usize - 2),
     }
 }
 
@@ -331,9 +362,18 @@ mod tests {
     fn descriptors_travel() {
         let (parent, child) = Channel::pair().unwrap();
         let null = std::fs::File::open("/dev/null").unwrap();
-        parent.tell_child(&ToChild::Source(3, null.into())).unwrap();
-        let Some(ToChild::Source(3, fd)) = child.hear_parent().unwrap() else { panic!() };
+        parent.tell_child(&ToChild::Opened(null.into())).unwrap();
+        let Some(ToChild::Opened(fd)) = child.hear_parent().unwrap() else { panic!() };
         assert_eq!(rustix::fs::fstat(fd).unwrap().st_rdev, rustix::fs::makedev(1, 3));
+    }
+
+    #[test]
+    fn what_is_wanted_arrives() {
+        let (helper, init) = Channel::pair().unwrap();
+        for wanted in [Wanted::Root, Wanted::Place, Wanted::Source(0), Wanted::Source(300)] {
+            init.tell_parent(&ToParent::Need(wanted)).unwrap();
+            assert!(matches!(helper.hear_child().unwrap(), Some(ToParent::Need(heard)) if heard == wanted));
+        }
     }
 
     #[test]

@@ -1,33 +1,28 @@
 //! Stage 2: the container's init, which builds the inside and becomes the user's program.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use rustix::fs::Mode;
 
 use super::protocol::{Channel, ToChild, ToParent};
 use super::stage1::{self, ask, fail};
-use super::{Job, descriptors};
 use super::tail::{self, Settled, Surroundings};
+use super::{Job, descriptors, sources};
 use crate::console::Pty;
 use crate::error::{Context, Error, Kind, Result};
 use crate::gate;
 use crate::network::Netlink;
 use crate::path::Proc;
 use crate::plan::libc_flag::NEWCGROUP;
-use crate::rootfs::{self, Prepared, Sources};
+use crate::rootfs::{self, Prepared};
 use crate::sys::clone;
 
 /// Runs stage 2. Does not return: it executes, or ends.
 pub fn run(job: &Job<'_>, channel: &Channel) -> ! {
-    let surroundings = Surroundings {
-        seccomp: job.seccomp,
-        start_container: &job.plan.hooks.start_container,
-        identity: job.identity,
-        channel,
-    };
+    let surroundings = Surroundings { job, channel };
     let settled = stage1::end_with_the_parent(channel)
-        .and_then(|()| build(job, channel, &surroundings))
-        .and_then(|settled| get_ready(job, channel, settled, &surroundings));
+        .and_then(|()| build(job, channel))
+        .and_then(|settled| get_ready(settled, surroundings));
     let settled = match settled {
         Ok(settled) => settled,
         Err(e) => fail(channel, e),
@@ -35,11 +30,11 @@ pub fn run(job: &Job<'_>, channel: &Channel) -> ! {
     match (wait(channel), &job.gate) {
         (Ok(ToChild::Start { ignored }), None) => {
             let ready = tail::restore_signals(ignored);
-            let error = ready.map_or_else(|e| e, |()| execute(settled, &surroundings));
+            let error = ready.map_or_else(|e| e, |()| execute(settled, surroundings));
             fail(channel, error)
         }
         (Ok(ToChild::Done), Some(gate)) => {
-            let error = gate.wait().map_or_else(|e| e, |()| execute(settled, &surroundings));
+            let error = gate.wait().map_or_else(|e| e, |()| execute(settled, surroundings));
             gate.fail(&error);
             clone::exit_now(1)
         }
@@ -49,11 +44,7 @@ pub fn run(job: &Job<'_>, channel: &Channel) -> ! {
 }
 
 /// Everything that can be done, and can fail, before `start`.
-fn build<'a>(
-    job: &Job<'a>,
-    channel: &Channel,
-    surroundings: &Surroundings<'_>,
-) -> Result<Option<Settled<'a>>> {
+fn build<'a>(job: &Job<'a>, channel: &Channel) -> Result<Option<Settled<'a>>> {
     let plan = job.plan;
     rustix::process::setsid().context("start a session")?;
     if plan.namespaces.new & NEWCGROUP != 0 {
@@ -89,7 +80,7 @@ fn build<'a>(
         }
     };
     match &plan.process {
-        Some(process) => tail::settle(process, surroundings, console, proc.as_ref()).map(Some),
+        Some(process) => tail::settle(process, Surroundings { job, channel }, console, proc).map(Some),
         None => Ok(None),
     }
 }
@@ -102,11 +93,16 @@ fn build_rootfs(
 ) -> Result<Option<Proc>> {
     let plan = job.plan;
     rootfs::isolate(rootfs)?;
-    let sources = match !job.unprivileged && rootfs.wants_helper(&plan.namespaces) {
-        true => ask_for_sources(channel, rootfs.mounts.len())?,
-        false => Sources::Own,
+    let prepared = match !job.unprivileged && rootfs.wants_helper(&plan.namespaces) {
+        true => {
+            let helper = helper(channel)?;
+            Prepared::new(rootfs, &mut |wanted| sources::ask(&helper, wanted), job.cgroup_view)?
+        }
+        false => {
+            let mut host = rootfs::source::Host::new(rootfs);
+            Prepared::new(rootfs, &mut |wanted| host.open(wanted), job.cgroup_view)?
+        }
     };
-    let prepared = Prepared::new(rootfs, sources, job.cgroup_view)?;
     *console = open_console(job, channel, || match prepared.devpts() {
         Some(devpts) => Pty::open(devpts),
         None => prepared.open_pty(),
@@ -151,24 +147,13 @@ fn open_console(job: &Job<'_>, channel: &Channel, open: impl FnOnce() -> Result<
     Ok(Some(pty))
 }
 
-fn ask_for_sources(channel: &Channel, mounts: usize) -> Result<Sources> {
-    channel.tell_parent(&ToParent::NeedSources)?;
-    let mut root = None;
-    let mut given: Vec<Option<OwnedFd>> = (0..mounts).map(|_| None).collect();
-    loop {
-        match channel.hear_parent()? {
-            Some(ToChild::Source(0, fd)) => root = Some(fd),
-            Some(ToChild::Source(index, fd)) => {
-                if let Some(slot) = given.get_mut(index as usize - 1) {
-                    *slot = Some(fd);
-                }
-            }
-            Some(ToChild::Done) => break,
-            _ => return Err(Error::new(Kind::System, "the runtime has gone")),
-        }
+/// The socket of the helper that opens sources; its end, on the way out, ends the helper.
+fn helper(channel: &Channel) -> Result<Channel> {
+    channel.tell_parent(&ToParent::NeedHelper)?;
+    match channel.hear_parent()? {
+        Some(ToChild::Helper(socket)) => Ok(Channel::new(socket)),
+        _ => Err(Error::new(Kind::System, "the runtime has gone")),
     }
-    let root = root.ok_or_else(|| Error::new(Kind::System, "no root file system from the runtime"))?;
-    Ok(Sources::Given(root, given))
 }
 
 /// The last that can fail before the parent is told that all is ready.
@@ -177,12 +162,11 @@ fn ask_for_sources(channel: &Channel, mounts: usize) -> Result<Sources> {
 /// closed before `create` returns, and it waits with the rights that its program will have: whoever can reach it by then
 /// gains nothing. After the filter is loaded nothing but read, write and execve may be needed.
 fn get_ready<'a>(
-    job: &Job<'_>,
-    channel: &Channel,
     mut settled: Option<Settled<'a>>,
-    surroundings: &Surroundings<'_>,
+    surroundings: Surroundings<'_, '_>,
 ) -> Result<Option<Settled<'a>>> {
-    descriptors::keep_lasting(job, channel)?;
+    let job = surroundings.job;
+    descriptors::keep_lasting(job, surroundings.channel)?;
     rustix::process::set_parent_process_death_signal(None).context("clear the parent death signal")?;
     if let Some(settled) = &settled {
         settled.pass_descriptors_on()?;
@@ -206,7 +190,7 @@ fn wait(channel: &Channel) -> Result<ToChild> {
     channel.hear_last_word()?.ok_or_else(|| Error::new(Kind::System, "the runtime has gone"))
 }
 
-fn execute(settled: Option<Settled<'_>>, surroundings: &Surroundings<'_>) -> Error {
+fn execute(settled: Option<Settled<'_>>, surroundings: Surroundings<'_, '_>) -> Error {
     match settled {
         Some(settled) => settled.execute(surroundings),
         None => gate::nothing_to_start(),

@@ -191,7 +191,7 @@ impl Criu {
                     admit(pid)?;
                     ours.tell_child(&ToChild::Done)?;
                 }
-                (Some(ToParent::Source(_, fd)), _) => socket = Some(fd),
+                (Some(ToParent::Socket(fd)), _) => socket = Some(fd),
                 (Some(ToParent::Failed(e)), _) => return Err(e),
                 // Its end was close-on-exec.
                 (None, Some(socket)) => return Ok(Criu { pid, child, socket }),
@@ -329,7 +329,7 @@ fn make_socket(channel: &Channel) -> Result<OwnedFd> {
     let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
     let (ours, its) =
         rustix::net::socketpair(family, kind, SocketFlags::CLOEXEC, None).context("socketpair")?;
-    channel.tell_parent(&ToParent::Source(0, ours))?;
+    channel.tell_parent(&ToParent::Socket(ours))?;
     Ok(its)
 }
 
