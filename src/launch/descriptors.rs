@@ -14,7 +14,7 @@
 //! The last two are close-on-exec sockets without a name that leads anywhere, and a FIFO: none can be a directory of a path,
 //! a program or a working directory. They stay open until the exec since it is their end that tells of its success.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use super::protocol::Channel;
 use super::{Job, Joins, Way};
@@ -50,15 +50,5 @@ fn lasting<'a>(job: &'a Job<'_>, channel: &'a Channel) -> Vec<BorrowedFd<'a>> {
 
 fn close_others(job: &Job<'_>, keep: &[BorrowedFd<'_>]) -> Result<()> {
     let inherited = job.plan.process.as_ref().map_or(0, |process| process.preserve_fds);
-    let mut keep: Vec<u32> = keep.iter().filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok()).collect();
-    keep.sort_unstable();
-    let mut from = 3 + inherited;
-    for fd in keep {
-        if fd > from {
-            // Their owners are up the stack, where this process never returns.
-            exec::close_range_forgotten(from, fd - 1).context("close descriptors")?;
-        }
-        from = from.max(fd + 1);
-    }
-    exec::close_range_forgotten(from, u32::MAX).context("close descriptors")
+    exec::close_all_but(3 + inherited, keep).context("close descriptors")
 }

@@ -174,7 +174,7 @@ impl Criu {
                 drop(ours);
                 let ready = prepare(&theirs).and_then(|()| directories.reopen());
                 let error = match ready.and_then(|()| make_socket(&theirs)) {
-                    Ok(socket) => become_criu(&program, &socket, directories, start.fds),
+                    Ok(socket) => become_criu(&program, &socket, directories, start.fds, &theirs),
                     Err(e) => e,
                 };
                 let _ = theirs.tell_parent(&ToParent::Failed(error));
@@ -334,13 +334,21 @@ fn make_socket(channel: &Channel) -> Result<OwnedFd> {
 }
 
 /// Executes criu. Returns only to say why it failed.
-fn become_criu(program: &Path, socket: &OwnedFd, directories: &Directories, fds: &[BorrowedFd<'_>]) -> Error {
+fn become_criu(
+    program: &Path,
+    socket: &OwnedFd,
+    directories: &Directories,
+    fds: &[BorrowedFd<'_>],
+    channel: &Channel,
+) -> Error {
     let prepared = || -> Result<_> {
-        exec::close_range_on_exec(3).context("close descriptors")?;
         let work = directories.work.as_ref().map(|work| work.fd.as_fd());
-        let own = [directories.images(), socket.as_fd()].into_iter().chain(work);
-        for fd in fds.iter().copied().chain(own).map(|fd| fd.as_raw_fd()) {
-            exec::set_cloexec(fd, false).context("keep a descriptor")?;
+        let mut keep = vec![channel.as_fd()];
+        keep.extend(fds.iter().copied().chain([directories.images(), socket.as_fd()]).chain(work));
+        exec::close_all_but(3, &keep).context("close descriptors")?;
+        // The channel is close-on-exec: its end tells of the exec.
+        for fd in &keep[1..] {
+            exec::set_cloexec(fd.as_raw_fd(), false).context("keep a descriptor")?;
         }
         // It waits for children of its own, and its helpers for pipes.
         signal::default(u32::MAX);
