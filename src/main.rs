@@ -13,7 +13,7 @@ use tare::{commands, log};
 #[unsafe(no_mangle)]
 pub extern "C" fn main(_argc: c_int, _argv: *const *const c_char) -> c_int {
     tare::sys::start::fill_standard_descriptors();
-    tare::sys::signal::ignore_sigpipe();
+    tare::sys::signal::take_over();
     std::process::exit(run())
 }
 

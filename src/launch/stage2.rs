@@ -15,7 +15,7 @@ use crate::network::Netlink;
 use crate::path::Proc;
 use crate::plan::libc_flag::NEWCGROUP;
 use crate::rootfs::{self, Prepared, Sources};
-use crate::sys::{clone, exec};
+use crate::sys::{clone, exec, signal};
 
 /// Runs stage 2. Does not return: it executes, or ends.
 pub fn run(job: &Job<'_>, channel: &Channel) -> ! {
@@ -35,7 +35,7 @@ pub fn run(job: &Job<'_>, channel: &Channel) -> ! {
             fail(channel, error)
         }
         Ok(Word::Gate(peer)) => {
-            let error = execute(settled, &surroundings, u32::MAX);
+            let error = execute(settled, &surroundings, 0);
             gate::fail(peer.as_fd(), &error);
             clone::exit_now(1)
         }
@@ -83,6 +83,10 @@ fn build<'a>(
             None
         }
     };
+    if job.gate.is_some() {
+        // Before a filter is loaded, and with the parent there to tell what has ended it.
+        signal::die_on_signals().context("unblock signals")?;
+    }
     match &plan.process {
         Some(process) => tail::settle(process, surroundings, console, proc.as_ref()).map(Some),
         None => Ok(None),

@@ -192,7 +192,7 @@ impl Settled<'_> {
 /// Back to what a new process expects: no signal blocked, none of the `ignored` ones ignored.
 pub fn restore_signals(ignored: u32) -> Result<()> {
     signal::default(ignored);
-    nix::sys::signal::SigSet::empty().thread_set_mask().context("unblock signals")
+    signal::unblock().context("unblock signals")
 }
 
 fn enter_cwd(process: &Process) -> Result<()> {
