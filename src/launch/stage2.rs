@@ -11,6 +11,7 @@ use super::tail::{self, Settled, Surroundings};
 use crate::console::Pty;
 use crate::error::{Context, Error, Kind, Result};
 use crate::gate;
+use crate::hooks::Setting;
 use crate::network::Netlink;
 use crate::path::Proc;
 use crate::plan::libc_flag::NEWCGROUP;
@@ -119,7 +120,11 @@ fn build_rootfs(
     if !plan.hooks.create_container.is_empty() {
         let pid = rustix::process::getpid().as_raw_nonzero().get();
         let state = job.identity.state("creating", pid);
-        crate::hooks::run("createContainer", &plan.hooks.create_container, &state, None)?;
+        // The umask that a new root would have: ours is 0 meanwhile.
+        let none = rustix::process::umask(Mode::from_raw_mode(0o022));
+        let at = Setting::at(&job.identity.rootfs);
+        crate::hooks::run("createContainer", &plan.hooks.create_container, &state, at)?;
+        rustix::process::umask(none);
     }
     let mut entered = prepared.enter()?;
     let mut proc = entered.proc.take();

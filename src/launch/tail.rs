@@ -11,7 +11,7 @@ use rustix::fs::Mode;
 use super::protocol::{Channel, ToChild, ToParent};
 use crate::console::Pty;
 use crate::error::{Context, Errno, Error, Kind, Result};
-use crate::hooks::Identity;
+use crate::hooks::{Identity, Setting};
 use crate::path::Proc;
 use crate::plan::process::Capabilities;
 use crate::plan::{HookPlan, Process};
@@ -163,9 +163,8 @@ impl Settled<'_> {
         if !context.start_container.is_empty() {
             // Under all restrictions: these are programs of the container, which it may have replaced.
             let state = context.identity.state("created", rustix::process::getpid().as_raw_nonzero().get());
-            let env: Vec<String> =
-                self.process.env.iter().map(|var| var.to_string_lossy().into_owned()).collect();
-            crate::hooks::run("startContainer", context.start_container, &state, Some(&env))?;
+            let setting = Setting { dir: None, env: Some(&self.env) };
+            crate::hooks::run("startContainer", context.start_container, &state, setting)?;
         }
         let first = 3 + self.process.preserve_fds;
         for fd in 3..first {
