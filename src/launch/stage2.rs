@@ -4,10 +4,10 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use rustix::fs::Mode;
 
-use super::Job;
 use super::protocol::{Channel, ToChild, ToParent};
 use super::stage1::{ask, fail};
 use super::tail::{self, Settled, Surroundings};
+use super::{Job, Terminal};
 use crate::console::Pty;
 use crate::error::{Context, Error, Kind, Result};
 use crate::gate;
@@ -149,6 +149,11 @@ fn open_console(job: &Job<'_>, channel: &Channel, open: impl FnOnce() -> Result<
     let pty = open().context("process.terminal")?;
     if let Some(size) = process.console_size {
         pty.resize(size)?;
+    }
+    // Here and not by the parent, which may hear of the terminal after the exec. `--console-socket` is for terminals of
+    // others, who set them as they like.
+    if matches!(job.terminal, Terminal::Keep) && !rustix::termios::isatty(rustix::stdio::stdout()) {
+        pty.keep_newlines()?;
     }
     let master = pty.master.try_clone().context("dup")?;
     channel.tell_parent(&ToParent::Console(master))?;
