@@ -99,10 +99,22 @@ pub fn run(name: &str, hooks: &[HookPlan], state: &[u8], setting: Setting<'_>) -
 }
 
 fn run_one(hook: &HookPlan, state: &[u8], setting: Setting<'_>) -> Result<()> {
-    // Files in memory rather than pipes: nobody has to read along, and a hook's children that live on hold up nothing.
-    let mut stdin = memory("state")?;
-    stdin.write_all(state).and_then(|()| stdin.rewind()).context("write the state")?;
-    let (stdout, stderr) = (memory("stdout")?, memory("stderr")?);
+    let streams = Streams::new(state)?;
+    let child = start(hook, &streams, setting)?;
+    let in_time = hook.timeout.map_or(Ok(true), |seconds| ends_within(child, seconds));
+    if !matches!(in_time, Ok(true)) {
+        let _ = rustix::process::kill_process(child, Signal::KILL);
+    }
+    let status = wait(child)?;
+    let late = || format!("{}: timeout of {}s exceeded", hook.path.display(), hook.timeout.unwrap_or(0));
+    let what = if in_time? { describe(status) } else { Some(late()) };
+    match what {
+        None => Ok(()),
+        Some(what) => Err(Error::new(Kind::Hook, format!("{what}{}", streams.said()))),
+    }
+}
+
+fn start(hook: &HookPlan, streams: &Streams, setting: Setting<'_>) -> Result<Pid> {
     let own;
     let env = match (&hook.env, setting.env) {
         (None, Some(env)) => env,
@@ -116,25 +128,9 @@ fn run_one(hook: &HookPlan, state: &[u8], setting: Setting<'_>) -> Result<()> {
         args: Strings::new(texts(&hook.args)?),
         env,
         dir: setting.dir.map(|dir| text(dir.as_os_str().as_bytes())).transpose()?,
-        stdio: [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
+        stdio: [streams.stdin.as_fd(), streams.stdout.as_fd(), streams.stderr.as_fd()],
     };
-    let child = spawn::spawn(&program).with_context(|| format!("start {}", hook.path.display()))?;
-    let in_time = hook.timeout.map_or(Ok(true), |seconds| ends_within(child, seconds));
-    if !matches!(in_time, Ok(true)) {
-        let _ = rustix::process::kill_process(child, Signal::KILL);
-    }
-    let status = wait(child)?;
-    let what = match in_time? {
-        true => describe(status),
-        false => {
-            let seconds = hook.timeout.unwrap_or(0);
-            Some(format!("{}: timeout of {seconds}s exceeded", hook.path.display()))
-        }
-    };
-    match what {
-        None => Ok(()),
-        Some(what) => Err(Error::new(Kind::Hook, format!("{what}{}", output(&stdout, &stderr)))),
-    }
+    spawn::spawn(&program).with_context(|| format!("start {}", hook.path.display()))
 }
 
 /// The given environment, or the runtime's own.
@@ -190,20 +186,37 @@ fn describe(status: WaitStatus) -> Option<String> {
     }
 }
 
+/// Files in memory rather than pipes: nobody has to read along, and a hook's children that live on hold up nothing.
+struct Streams {
+    stdin: File,
+    stdout: File,
+    stderr: File,
+}
+
+impl Streams {
+    /// With the state to be read.
+    fn new(state: &[u8]) -> Result<Streams> {
+        let mut stdin = memory("state")?;
+        stdin.write_all(state).and_then(|()| stdin.rewind()).context("write the state")?;
+        Ok(Streams { stdin, stdout: memory("stdout")?, stderr: memory("stderr")? })
+    }
+
+    /// What the hook has written, as the end of an error.
+    fn said(&self) -> String {
+        format!(", stdout: {}, stderr: {}", last_of(&self.stdout), last_of(&self.stderr))
+    }
+}
+
 fn memory(name: &str) -> Result<File> {
     let flags = MemfdFlags::CLOEXEC;
     rustix::fs::memfd_create(name, flags).map(File::from).context("make a file in memory for a hook")
 }
 
-fn output(stdout: &File, stderr: &File) -> String {
-    let text = |file: &File| {
-        let mut file = file;
-        let length = file.metadata().map(|m| m.len()).unwrap_or(0);
-        let _ = file.seek(std::io::SeekFrom::Start(length.saturating_sub(OUTPUT_MAX as u64)));
-        let bytes = read_all(file.as_fd(), 2 * OUTPUT_MAX).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).trim().replace('\n', "\\n")
-    };
-    format!(", stdout: {}, stderr: {}", text(stdout), text(stderr))
+fn last_of(mut file: &File) -> String {
+    let length = file.metadata().map(|m| m.len()).unwrap_or(0);
+    let _ = file.seek(std::io::SeekFrom::Start(length.saturating_sub(OUTPUT_MAX as u64)));
+    let bytes = read_all(file.as_fd(), 2 * OUTPUT_MAX).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).trim().replace('\n', "\\n")
 }
 
 #[cfg(test)]
