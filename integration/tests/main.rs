@@ -24,4 +24,5 @@ mod rootfs;
 mod rootless;
 mod seccomp;
 mod security;
+mod signals;
 mod systemd;

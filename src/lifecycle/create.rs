@@ -11,7 +11,7 @@ use crate::cgroup::{Made, Manager};
 use crate::cli::{CreateOptions, Global, RunOptions};
 use crate::config::{self, Config};
 use crate::error::{Context, Error, Kind, Result};
-use crate::hooks::Identity;
+use crate::hooks::{Identity, Setting};
 use crate::host::Host;
 use crate::launch::{self, Job, Running, Way};
 use crate::notify::Relay;
@@ -128,7 +128,8 @@ pub fn run(global: &Global, options: &RunOptions) -> Result<i32> {
     let Ready { container, mut running, mut scaffold, pid_file, notify } = ready;
     let started = running.start().and_then(|()| {
         let state = scaffold.identity.state("running", running.pid);
-        crate::hooks::run("poststart", &scaffold.plan.hooks.poststart, &state, None)
+        let at = Setting::at(&scaffold.identity.bundle);
+        crate::hooks::run("poststart", &scaffold.plan.hooks.poststart, &state, at)
     });
     if let Err(e) = started {
         let _ = super::kill_and_wait(&running.pidfd);

@@ -16,7 +16,7 @@ use crate::cgroup::{self, Entry};
 use crate::cli::{Global, RestoreOptions};
 use crate::config;
 use crate::error::{Context, Error, Kind, Result};
-use crate::hooks::Identity;
+use crate::hooks::{Identity, Setting};
 use crate::launch::protocol::{Channel, ToParent};
 use crate::launch::{self, Running, Terminal};
 use crate::notify::Relay;
@@ -292,8 +292,9 @@ fn namespaces_are_made(plan: &Plan, identity: &Identity, pid: i32) -> Result<()>
         inside(&pidfd(pid)?, ThreadNameSpaceType::NETWORK, &crate::network::bring_up_loopback)?;
     }
     let state = identity.state("created", pid);
-    crate::hooks::run("prestart", &plan.hooks.prestart, &state, None)?;
-    crate::hooks::run("createRuntime", &plan.hooks.create_runtime, &state, None)
+    let at = Setting::at(&identity.bundle);
+    crate::hooks::run("prestart", &plan.hooks.prestart, &state, at)?;
+    crate::hooks::run("createRuntime", &plan.hooks.create_runtime, &state, at)
 }
 
 fn pidfd(pid: i32) -> Result<OwnedFd> {
