@@ -82,6 +82,7 @@ fn make(global: &Global, options: &RestoreOptions) -> Result<Made> {
     };
     let plan = plan::build(&config.spec, &plan_options)?;
     request::judge(&plan)?;
+    plan.rootfs.as_ref().map_or(Ok(()), crate::rootfs::source::judge_root)?;
     let mut directories = Directories::open(&options.criu, false, LOG)?;
     let null = std::fs::File::options().read(true).write(true).open("/dev/null").context("open /dev/null")?;
     let inherit = descriptors(&directories, null.as_raw_fd())?;

@@ -38,6 +38,7 @@ pub struct Prepared<'a> {
     proc: Option<Proc>,
     devpts: Option<OwnedFd>,
     hide: hide::Sources,
+    last: Vec<(&'a Mount, OwnedFd)>,
 }
 
 /// After pivot_root.
@@ -49,6 +50,8 @@ pub struct Entered<'a> {
     /// The devpts that was mounted at /dev/pts, likewise.
     pub devpts: Option<OwnedFd>,
     hide: hide::Sources,
+    /// The mounts that are made read-only when everything in them is made.
+    last: Vec<(&'a Mount, OwnedFd)>,
 }
 
 /// Where the sources of bind mounts come from.
@@ -150,7 +153,7 @@ impl<'a> Prepared<'a> {
         attach(root.as_fd(), place.as_fd()).with_context(|| format!("mount root {}", plan.path.display()))?;
         let hide = hide::Sources::open(plan)?;
         let root = Root::new(root);
-        let mut prepared = Prepared { plan, root, place, proc: None, devpts: None, hide };
+        let mut prepared = Prepared { plan, root, place, proc: None, devpts: None, hide, last: Vec::new() };
         for (i, mount) in plan.mounts.iter().enumerate() {
             let source = match (&mut given, mount.wants_source()) {
                 (Some(given), true) => given.get_mut(i).and_then(Option::take),
@@ -169,7 +172,7 @@ impl<'a> Prepared<'a> {
         Ok(prepared)
     }
 
-    fn mount(&mut self, mount: &Mount, source: Option<OwnedFd>, cgroups: &CgroupView) -> Result<()> {
+    fn mount(&mut self, mount: &'a Mount, source: Option<OwnedFd>, cgroups: &CgroupView) -> Result<()> {
         match &mount.action {
             Action::Bind { source: path } => {
                 let tree = match source {
@@ -199,15 +202,10 @@ impl<'a> Prepared<'a> {
             }
             Action::Fs { kind, source } => {
                 let (target, fresh) = self.fs_target(mount, kind)?;
-                let place = fs::Place { root: &self.root, target: target.as_fd(), fresh };
-                let tree = fs::make(mount, kind, source, self.plan.label.as_deref(), &place)?;
-                let Some(tree) = tree else {
-                    // It is in its place, but there is no descriptor of it.
-                    return if mount.destination == Path::new("/") { Err(cannot_be_root()) } else { Ok(()) };
-                };
-                attach(tree.as_fd(), target.as_fd())
-                    .with_context(|| format!("attach {kind} to {}", mount.destination.display()))?;
+                let place = fs::Place { target: target.as_fd(), fresh };
+                let tree = fs::mount(mount, kind, source, self.plan.label.as_deref(), &place)?;
                 finish(tree.as_fd(), &mount.options)?;
+                self.readonly_last(mount, tree.as_fd())?;
                 if kind == "proc" && mount.destination == Path::new("/proc") {
                     self.proc = Some(Proc::just_made(tree));
                 } else if kind == "devpts" && mount.destination == Path::new("/dev/pts") {
@@ -217,7 +215,9 @@ impl<'a> Prepared<'a> {
                 }
                 Ok(())
             }
-            Action::Cgroup if mount.destination == Path::new("/") => Err(cannot_be_root()),
+            Action::Cgroup if mount.destination == Path::new("/") => {
+                Err(Error::new(Kind::Config, "it cannot be the root"))
+            }
             Action::Cgroup => {
                 let target = self.target(mount, Target::Dir)?;
                 cgroup::mount(cgroups, mount, target.as_fd())
@@ -227,9 +227,18 @@ impl<'a> Prepared<'a> {
                     .root
                     .open(&mount.destination, OFlags::PATH)
                     .with_context(|| format!("open {} in the rootfs", mount.destination.display()))?;
-                fs::remount(mount, target.as_fd())
+                fs::remount(mount, target.as_fd())?;
+                self.readonly_last(mount, target.as_fd())
             }
         }
+    }
+
+    /// Keeps a mount that has to be made read-only when everything in it is made.
+    fn readonly_last(&mut self, mount: &'a Mount, tree: BorrowedFd<'_>) -> Result<()> {
+        if mount.readonly_last {
+            self.last.push((mount, tree.try_clone_to_owned().context("dup")?));
+        }
+        Ok(())
     }
 
     /// What is mounted on the root is the root from now on: by the descriptor of the old one, which is below it, it could
@@ -324,7 +333,7 @@ impl<'a> Prepared<'a> {
 
     /// Makes the rootfs this process's root and forgets the old one.
     pub fn enter(self) -> Result<Entered<'a>> {
-        let Prepared { plan, root, place: old, proc, devpts, hide } = self;
+        let Prepared { plan, root, place: old, proc, devpts, hide, last } = self;
         if plan.no_pivot || !plan.own_namespace {
             rustix::process::fchdir(&root).context("chdir to the rootfs")?;
             rustix::process::chroot(".").context("chroot to the rootfs")?;
@@ -341,7 +350,7 @@ impl<'a> Prepared<'a> {
             rustix::mount::unmount(".", UnmountFlags::DETACH).context("unmount the old root")?;
         }
         rustix::process::chdir("/").context("chdir to /")?;
-        Ok(Entered { plan, root, proc, devpts, hide })
+        Ok(Entered { plan, root, proc, devpts, hide, last })
     }
 }
 
@@ -357,13 +366,18 @@ impl Entered<'_> {
                 .mask(&self.root, path)
                 .with_context(|| format!("linux.maskedPaths: mask {}", path.display()))?;
         }
+        let readonly = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+        for (mount, tree) in &self.last {
+            mount_setattr(tree.as_fd(), false, readonly)
+                .context("make it read-only")
+                .with_context(|| mount.describe())?;
+        }
         if let Some(flags) = self.plan.propagation {
             // Not recursively: the mounts have what their own options ask for.
             propagate(self.root.as_fd(), flags & !libc::MS_REC).context("set linux.rootfsPropagation")?;
         }
         if self.plan.readonly {
-            let attr = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
-            mount_setattr(self.root.as_fd(), false, attr).context("make the root read-only")?;
+            mount_setattr(self.root.as_fd(), false, readonly).context("make the root read-only")?;
         }
         Ok(())
     }
@@ -381,10 +395,6 @@ fn not_in_procfs(target: BorrowedFd<'_>, path: &Path) -> Result<()> {
         true => Err(Error::new(Kind::Config, format!("{} leads into a procfs", path.display()))),
         false => Ok(()),
     }
-}
-
-fn cannot_be_root() -> Error {
-    Error::new(Kind::Config, "it cannot be the root")
 }
 
 /// move_mount calls a file on a directory, and the reverse, an invalid argument; mount(2) calls it ENOTDIR, by which Docker

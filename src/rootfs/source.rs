@@ -7,14 +7,24 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::CWD;
+use rustix::fs::{CWD, FileType};
 use rustix::mount::OpenTreeFlags;
 
 use super::set_recursive_attributes;
 use crate::config::mount_options::MountOptions;
-use crate::error::{Context, Errno, Result};
+use crate::error::{Context, Errno, Error, Result};
 use crate::plan::rootfs::Rootfs;
 use crate::sys::mount::{MountAttr, mount_setattr};
+
+/// A root that is missing, or is no directory, is told before anything is made.
+pub fn judge_root(plan: &Rootfs) -> Result<()> {
+    let what = || format!("root.path: {}", plan.path.display());
+    let stat = rustix::fs::stat(&plan.path).with_context(what)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => Ok(()),
+        _ => Err(Error::os(Errno::ENOTDIR, what())),
+    }
+}
 
 /// The root, with all that is mounted in it.
 pub fn open_root(plan: &Rootfs) -> Result<OwnedFd> {
