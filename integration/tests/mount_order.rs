@@ -171,7 +171,8 @@ fn overlay_with_all_its_options_in_one_string() {
     // A comma of a path's own is escaped.
     let options = format!("lowerdir={},upperdir={upper},workdir={work}", lower.replace(',', "\\,"));
     let b = mount_with(b, "overlay", "overlay", "/o", &[&options]);
-    let out = b.does("read /o/of-the-lower -- mkdir /o/new").run().ok();
+    let b = b.does("read /o/of-the-lower -- mkdir /o/new");
+    let out = b.run().ok();
     assert_eq!((out.json(), out.json_line(1)), (json!("text"), json!("ok")));
     assert!(Path::new(&upper).join("new").is_dir());
 }

@@ -258,6 +258,14 @@ pub fn cgroup_tmpfs() -> Result<OwnedFd> {
     fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attr).context("mount a tmpfs")
 }
 
+/// A tmpfs for device nodes, detached.
+pub fn device_tmpfs() -> Result<OwnedFd> {
+    let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).context("open tmpfs")?;
+    fsconfig_create(&fs).context("create a tmpfs")?;
+    let attr = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attr).context("mount a tmpfs")
+}
+
 /// A copy of what is mounted at `path` on the host, as seen from the container's mount namespace.
 pub fn copy_of(path: &Path) -> Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;

@@ -80,15 +80,23 @@ fn open_root_directory() -> Result<OwnedFd> {
 /// Does all that makes a container's file system, up to its last mount, in a mount namespace that is left and gone with it
 /// all: what stays are the mount points that were missing, and made where they would have been.
 pub fn rehearse(plan: &Rootfs, cgroups: &CgroupView) -> Result<()> {
+    aside(|| {
+        isolate(plan)?;
+        let mut host = source::Host::new(plan);
+        Prepared::new(plan, &mut |wanted| host.open(wanted), cgroups).map(drop)
+    })
+}
+
+/// Does `work` in a mount namespace that is left afterwards, and gone with all that was mounted in it.
+fn aside<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let own =
         rustix::fs::open("/proc/self/ns/mnt", flags, Mode::empty()).context("open /proc/self/ns/mnt")?;
     crate::sys::clone::unshare(crate::plan::libc_flag::NEWNS).context("unshare the mount namespace")?;
-    isolate(plan)?;
-    let mut host = source::Host::new(plan);
-    drop(Prepared::new(plan, &mut |wanted| host.open(wanted), cgroups)?);
+    let done = work();
     let kind = Some(rustix::thread::LinkNameSpaceType::Mount);
-    rustix::thread::move_into_link_name_space(own.as_fd(), kind).context("return to the mount namespace")
+    rustix::thread::move_into_link_name_space(own.as_fd(), kind).context("return to the mount namespace")?;
+    done
 }
 
 /// Mounts the root, and nothing in it, at `place`, a directory of the host's in a mount namespace of the caller's own.
@@ -145,7 +153,7 @@ impl<'a> Prepared<'a> {
             prepared.mount(mount, &mut open, cgroups).with_context(|| mount.describe())?;
         }
         if plan.populate_dev {
-            devices::populate(&prepared.root, plan)?;
+            devices::populate(&prepared.root, plan, open)?;
         }
         if let Some(cwd) = plan.cwd.as_ref().filter(|cwd| cwd.as_path() != Path::new("/")) {
             // As runc: it is made with the rights of the container's root. A path that cannot be made is

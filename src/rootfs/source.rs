@@ -13,7 +13,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 
-use super::{clone_mount, propagate, set_recursive_attributes};
+use super::{clone_mount, devices, propagate, set_recursive_attributes};
 use crate::config::mount_options::MountOptions;
 use crate::error::{Context, Errno, Error, Kind, Result};
 use crate::plan::rootfs::{Action, Rootfs};
@@ -28,6 +28,8 @@ pub enum Wanted {
     Place,
     /// The source of this mount of the plan.
     Source(usize),
+    /// This device of the plan: a node made with the rights of whoever is asked.
+    Device(usize),
 }
 
 /// Opens what a plan wants, in the mount namespace of the container.
@@ -54,6 +56,10 @@ impl<'a> Host<'a> {
         match wanted {
             Wanted::Root => open_root(self.plan),
             Wanted::Place => self.open_place(),
+            Wanted::Device(index) => match self.plan.devices.get(index) {
+                Some(device) => devices::make_detached(device),
+                None => Err(Error::new(Kind::System, format!("no device {index}"))),
+            },
             Wanted::Source(index) => match self.plan.mounts.get(index).map(|mount| (&mount.action, mount)) {
                 Some((Action::Bind { source }, mount)) => self.open_source(&mount.options, source),
                 _ => Err(Error::new(Kind::System, format!("mounts[{index}] has no source"))),
