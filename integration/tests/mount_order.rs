@@ -112,7 +112,7 @@ fn options_joined_in_one_string() {
     assert!(has(&out[0], "super", "size=1024k") && has(&out[0], "super", "nr_inodes=50"), "{}", out[0]);
     assert!(has(&out[1], "super", "size=64k") && has(&out[1], "options", "nosuid"), "{}", out[1]);
     assert_eq!(out[2], json!(["EROFS", "ok"]));
-    peer_differs("runc", "1.1.5 gives the mode of what it covers", || assert_eq!(out[3][0]["mode"], "701"));
+    assert_eq!(out[3][0]["mode"], "701");
 }
 
 #[test]
@@ -255,6 +255,9 @@ fn fifo(path: &Path) {
 
 #[test]
 fn fifos_in_place_of_the_users_and_groups() {
+    if !tare_only("runc 1.1.5 waits for ever") {
+        return;
+    }
     let b = Bundle::new().user(1000, 1000).does("env");
     fifo(&b.inside("/etc/passwd"));
     fifo(&b.inside("/etc/group"));
