@@ -185,6 +185,18 @@ fn in_a_user_namespace_a_device_that_the_host_has_not_got_is_made() {
 }
 
 #[test]
+fn a_device_that_is_made_belongs_to_ids_of_a_joined_user_namespace() {
+    peer_may_differ("runc crun", "want maps, or refuse the device", || {
+        let holder = Bundle::new().userns().does("sleep").start();
+        let b = Bundle::new().userns().join("user", &format!("/proc/{}/ns/user", holder.pid()));
+        let b = b.without("/linux/uidMappings").without("/linux/gidMappings");
+        let b = b.push("/linux/devices", device("/dev/block", "b", 7, 250)).does("lstat /dev/block");
+        let node = &b.run().ok().json()[0];
+        assert_eq!((&node["uid"], &node["gid"], &node["rdev"]), (&json!(11), &json!(12), &json!("7:250")));
+    });
+}
+
+#[test]
 fn in_a_user_namespace_a_device_is_made_where_the_hosts_is_another_one() {
     if !tare_only("runc and crun bind whatever has the name") {
         return;

@@ -33,9 +33,12 @@ fn a_read_only_tmpfs_holds_later_mounts() {
         .mount("tmpfs", "tmpfs", "/t/inner", "ro")
         .bind(&outside, "/t/inner/volume", "rw")
         .mount("tmpfs", "tmpfs", "/t/free", "");
-    let out = b.does("touch /t/x /t/inner/x /t/inner/volume/x /t/free/x -- mount /t").run().ok();
-    assert_eq!(out.json(), json!(["EROFS", "EROFS", "ok", "ok"]));
-    assert!(has(&out.json_line(1), "options", "nosuid"), "{out:?}");
+    let b = b.does("touch /t/x /t/inner/x /t/inner/volume/x /t/free/x -- mount /t");
+    for flags in ["", "--no-pivot"] {
+        let out = b.launch(&format!("run {flags}")).run().ok();
+        assert_eq!(out.json(), json!(["EROFS", "EROFS", "ok", "ok"]), "{flags}");
+        assert!(has(&out.json_line(1), "options", "nosuid"), "{out:?}");
+    }
 }
 
 #[test]
@@ -105,14 +108,14 @@ fn a_tmpfs_below_a_read_only_one_is_not_made_read_only_in_its_place() {
 #[test]
 fn options_joined_in_one_string() {
     let b = mount_with(Bundle::new(), "tmpfs", "tmpfs", "/t", &["ro", "size=1m,nr_inodes=50"]);
-    let b = mount_with(b, "tmpfs", "tmpfs", "/m", &["size=64k,mode=701", "nosuid"]);
+    let b = mount_with(b.folder("/m"), "tmpfs", "tmpfs", "/m", &["size=64k,mode=701", "nosuid"]);
     let b =
         b.mount("tmpfs", "tmpfs", "/t/sub", "").does("mount /t -- mount /m -- touch /t/x /m/x -- stat /m");
     let out = b.run().ok().answers();
     assert!(has(&out[0], "super", "size=1024k") && has(&out[0], "super", "nr_inodes=50"), "{}", out[0]);
     assert!(has(&out[1], "super", "size=64k") && has(&out[1], "options", "nosuid"), "{}", out[1]);
     assert_eq!(out[2], json!(["EROFS", "ok"]));
-    assert_eq!(out[3][0]["mode"], "701");
+    peer_differs("runc", "1.1.5 gives the mode of what it covers", || assert_eq!(out[3][0]["mode"], "701"));
 }
 
 #[test]

@@ -146,9 +146,9 @@ fn of_the_host(device: &Device) -> Result<OwnedFd> {
 
 /// A node that is in no directory anybody sees, detached, and this process's own. In a file system that was mounted in a user
 /// namespace no device can be opened; this one is mounted with the rights of whoever calls.
-pub fn make_detached(device: &Device) -> Result<OwnedFd> {
+pub fn make_detached(device: &Device, label: Option<&str>) -> Result<OwnedFd> {
     const NAME: &str = "node";
-    let dir = fs::device_tmpfs()?;
+    let dir = fs::device_tmpfs(label)?;
     let own = Device { uid: 0, gid: 0, ..device.clone() };
     make(dir.as_fd(), OsStr::new(NAME), &own, &mut None)?;
     // Kernels before 6.15 copy only from mounts that are attached.

@@ -259,8 +259,11 @@ pub fn cgroup_tmpfs() -> Result<OwnedFd> {
 }
 
 /// A tmpfs for device nodes, detached.
-pub fn device_tmpfs() -> Result<OwnedFd> {
+pub fn device_tmpfs(label: Option<&str>) -> Result<OwnedFd> {
     let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).context("open tmpfs")?;
+    if let Some(label) = label {
+        fsconfig_set_string(&fs, "context", label).context("set the SELinux context")?;
+    }
     fsconfig_create(&fs).context("create a tmpfs")?;
     let attr = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attr).context("mount a tmpfs")

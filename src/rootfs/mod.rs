@@ -5,7 +5,8 @@
 //!
 //! Every mount is made detached, given its attributes, and only then moved onto a descriptor of its target, which
 //! was resolved inside the rootfs: there is no moment in which it is visible with too few restrictions, and no
-//! path that is resolved twice.
+//! path that is resolved twice. What fsconfig(2) cannot carry goes to mount(2), on that descriptor. Only read-only comes last
+//! for what the runtime fills itself, a tmpfs and /dev: by the descriptor again, and before any program of the container runs.
 
 mod cgroup;
 mod copy_up;

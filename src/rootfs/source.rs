@@ -57,7 +57,7 @@ impl<'a> Host<'a> {
             Wanted::Root => open_root(self.plan),
             Wanted::Place => self.open_place(),
             Wanted::Device(index) => match self.plan.devices.get(index) {
-                Some(device) => devices::make_detached(device),
+                Some(device) => devices::make_detached(device, self.plan.label.as_deref()),
                 None => Err(Error::new(Kind::System, format!("no device {index}"))),
             },
             Wanted::Source(index) => match self.plan.mounts.get(index).map(|mount| (&mount.action, mount)) {
