@@ -178,7 +178,7 @@ fn in_a_user_namespace_a_device_that_the_host_has_not_got_is_made() {
         assert_eq!((&nodes[1]["type"], &nodes[1]["rdev"]), (&json!("char"), &json!("1:5")));
         assert_eq!((&nodes[1]["uid"], &nodes[1]["gid"]), (&json!(7), &json!(8)), "{nodes}");
         assert_eq!(out.json_line(1), json!(["ok"]));
-        peer_differs("crun", "its umask counts", || {
+        peer_may_differ("crun", "its umask counts", || {
             assert_eq!((&nodes[0]["mode"], &nodes[1]["mode"]), (&json!("600"), &json!("640")));
         });
     });

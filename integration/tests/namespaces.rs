@@ -115,7 +115,7 @@ fn a_namespace_by_bind_mount() {
 
 #[test]
 fn a_fifo_in_place_of_a_namespace_is_refused() {
-    peer_may_differ("runc", "waits for ever", || {
+    peer_may_differ("runc crun", "wait for ever", || {
         let b = Bundle::new();
         let fifo = b.outside().join("fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o644)).unwrap();
