@@ -56,7 +56,7 @@ fn copy_entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr, depth: u32)
             copy_dir(source.as_fd(), target.as_fd(), depth - 1)?;
         }
         FileType::RegularFile => {
-            // The kernel's own files may block when they are read (trace_pipe), and so may the end of somebody's lease.
+            // A read of the kernel's own files may block (trace_pipe), and so may the open of a file that is leased.
             let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
             let path = format!("/proc/self/fd/{}", entry.as_raw_fd());
             let source = rustix::fs::open(path, flags, Mode::empty()).context("open to read")?;

@@ -113,7 +113,7 @@ fn file_type(kind: DeviceKind) -> FileType {
 }
 
 /// Shows a device of the host's, for lack of the right to make one. The one at the same path, if it is this very device; else
-/// one that `make` makes.
+/// one that `make_it` makes.
 fn bind(root: &Root, device: &Device, make_it: &mut dyn FnMut() -> Result<OwnedFd>) -> Result<()> {
     if device.kind == DeviceKind::Fifo {
         let (dir, name) = root.make_parent(&device.path)?;

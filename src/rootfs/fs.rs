@@ -1,7 +1,7 @@
 //! Mounts of file systems, by fsopen(2), which says in words what is wrong with an option.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::OFlags;
@@ -110,12 +110,11 @@ fn classic(
     }
     let what = || format!("mount {kind} with options {data:?}");
     let text = CString::new(data.as_str()).map_err(|_| Error::new(Kind::Config, "options: NUL byte"))?;
-    // By the directory itself: its path could lead elsewhere by now.
-    rustix::process::fchdir(place.target).context("chdir to the mount target")?;
+    // The directory itself, by the host's procfs: its path could lead elsewhere by now, and the current directory is what
+    // relative paths among the options start from.
+    let target = format!("/proc/self/fd/{}", place.target.as_raw_fd());
     let flags = MountFlags::from_bits_retain(mount.options.classic() as u32);
-    let mounted = rustix::mount::mount(source, ".", kind, flags, Some(text.as_c_str()));
-    rustix::process::chdir("/").context("chdir to /")?;
-    mounted.with_context(what)?;
+    rustix::mount::mount(source, target, kind, flags, Some(text.as_c_str())).with_context(what)?;
     // The root's `..` is the root, or what is mounted on it: again no path.
     let below = Root::new(place.target.try_clone_to_owned().context("dup")?);
     let tree = below.open(Path::new(".."), OFlags::PATH | OFlags::DIRECTORY).context("open the new mount")?;

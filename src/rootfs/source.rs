@@ -130,12 +130,14 @@ fn mount_of(directory: &OwnedFd) -> Result<(OwnedFd, u64)> {
 
 /// A root that is missing, or is no directory, is told before anything is made.
 pub fn judge_root(plan: &Rootfs) -> Result<()> {
-    let what = || format!("root.path: {}", plan.path.display());
-    let stat = rustix::fs::stat(&plan.path).with_context(what)?;
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory => Ok(()),
-        _ => Err(Error::os(Errno::ENOTDIR, what())),
-    }
+    let error = match rustix::fs::stat(&plan.path) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => return Ok(()),
+        // Root of a user namespace may go where its owner may not.
+        Err(rustix::io::Errno::ACCESS) => return Ok(()),
+        Ok(_) => Errno::ENOTDIR,
+        Err(e) => crate::sys::errno(e),
+    };
+    Err(Error::os(error, format!("root.path: {}", plan.path.display())))
 }
 
 /// The root, with all that is mounted in it.
