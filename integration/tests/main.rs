@@ -16,6 +16,7 @@ mod hooks;
 mod leaks;
 mod lifecycle;
 mod limits;
+mod mount_order;
 mod mounts;
 mod namespaces;
 mod network;

@@ -197,6 +197,7 @@ fn make(global: &Global, options: &CreateOptions, mode: Mode) -> Result<Ready> {
         // `linux.mountLabel` means nothing without SELinux, where mount options for it are unknown.
         rootfs.label = rootfs.label.take().filter(|_| Host::here().selinux());
     }
+    plan.rootfs.as_ref().map_or(Ok(()), crate::rootfs::source::judge_root)?;
     log::debug(|| format!("plan: {plan:?}"));
     let program = compile(config.spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()))?;
     let wants_terminal = plan.process.as_ref().is_some_and(|process| process.terminal);
