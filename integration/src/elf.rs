@@ -28,7 +28,8 @@ fn bytes(word: &str, interpreter: Option<&str>) -> Vec<u8> {
     let size = interpreter_at + name.len();
     let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
     let half = |elf: &mut Vec<u8>, all: &[u16]| all.iter().for_each(|n| elf.extend(n.to_le_bytes()));
-    let long = |elf: &mut Vec<u8>, all: &[usize]| all.iter().for_each(|n| elf.extend((*n as u64).to_le_bytes()));
+    let long =
+        |elf: &mut Vec<u8>, all: &[usize]| all.iter().for_each(|n| elf.extend((*n as u64).to_le_bytes()));
     let word32 = |elf: &mut Vec<u8>, all: &[u32]| all.iter().for_each(|n| elf.extend(n.to_le_bytes()));
     // Position-independent, so that a program and its interpreter are not in each other's way.
     half(&mut elf, &[3, if cfg!(target_arch = "x86_64") { 62 } else { 183 }]);

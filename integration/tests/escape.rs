@@ -198,7 +198,8 @@ fn a_health_check_by_name_does_not_overwrite_a_file_of_the_hosts() {
     fs::copy(payload_path(), &file).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
     let before = fs::read(&file).unwrap();
-    let b = numbers().fold(b, |b, n| b.folder(&format!("/path{n}")).symlink(through(n, &file), &format!("/path{n}/sh")));
+    let b = numbers()
+        .fold(b, |b, n| b.folder(&format!("/path{n}")).symlink(through(n, &file), &format!("/path{n}/sh")));
     let c = b.start();
     c.lines(1);
     let mut ran = Vec::new();
@@ -251,7 +252,10 @@ fn a_container_that_may_trace_sees_nothing_of_the_hosts_through_an_exec() {
         let (found, report) = spied(caps, count);
         note("race", &format!("{caps:?}: {report}"));
         assert_eq!(found, json!({}), "{caps:?}: {report}");
-        assert!(report["before_exec"].as_u64().unwrap() > 10, "processes were seen before their exec: {report}");
+        assert!(
+            report["before_exec"].as_u64().unwrap() > 10,
+            "processes were seen before their exec: {report}"
+        );
     }
 }
 
@@ -262,7 +266,10 @@ fn rights(pid: i32) -> Vec<(String, String)> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let names = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Uid", "Gid", "Groups"];
     let fields = text.lines().filter_map(|l| l.split_once(':'));
-    fields.filter(|(name, _)| names.contains(name)).map(|(k, v)| (k.to_owned(), v.trim().to_owned())).collect()
+    fields
+        .filter(|(name, _)| names.contains(name))
+        .map(|(k, v)| (k.to_owned(), v.trim().to_owned()))
+        .collect()
 }
 
 fn seccomp_mode(pid: i32) -> String {
@@ -278,7 +285,9 @@ fn an_init_that_waits_for_start_has_the_final_rights() {
         let (uid, seccomp, no_new_privileges) = (if n & 1 == 0 { 0 } else { 1000 }, n & 2 != 0, n & 4 != 0);
         let b = Bundle::new().user(uid, uid).set("/process/noNewPrivileges", json!(no_new_privileges));
         let b = if seccomp { b.set("/linux/seccomp", filter.clone()) } else { b };
-        let b = b.caps("bounding=CHOWN,KILL,NET_RAW effective=CHOWN permitted=CHOWN,KILL inheritable=KILL ambient=KILL");
+        let b = b.caps(
+            "bounding=CHOWN,KILL,NET_RAW effective=CHOWN permitted=CHOWN,KILL inheritable=KILL ambient=KILL",
+        );
         let c = b.does("print ready -- sleep").create();
         let (waiting, filtered) = (rights(c.pid()), seccomp_mode(c.pid()));
         c.call("start").ok();
@@ -286,7 +295,12 @@ fn an_init_that_waits_for_start_has_the_final_rights() {
         let what = format!("uid {uid}, seccomp {seccomp}, no new privileges {no_new_privileges}");
         let own = |all: Vec<(String, String)>| match uid {
             // An exec by root gives the permitted ones back, and an exec by others takes all but the ambient ones.
-            _ => all.into_iter().filter(|(name, _)| name == "CapBnd" || name == "CapInh" || name.starts_with("No") || name.ends_with("id")).collect::<Vec<_>>(),
+            _ => all
+                .into_iter()
+                .filter(|(name, _)| {
+                    name == "CapBnd" || name == "CapInh" || name.starts_with("No") || name.ends_with("id")
+                })
+                .collect::<Vec<_>>(),
         };
         let wanted = |name: &str, bits: &str| {
             let is = waiting.iter().find(|(n, _)| n == name).unwrap();
@@ -362,7 +376,9 @@ fn a_child_that_builds_dies_with_its_parent() {
     // Where it may be for long: in a hook that it waits for.
     let b = b.hook("createContainer", "touch /tmp/hook -- sleep");
     let started = b.outside().join("started");
-    let b = b.set("/hooks/createContainer/0/args", json!(["payload", "touch", started, "--", "sleep"])).does("sleep");
+    let b = b
+        .set("/hooks/createContainer/0/args", json!(["payload", "touch", started, "--", "sleep"]))
+        .does("sleep");
     let create = b.launch("create").spawn();
     assert!(until(TIMEOUT, || started.exists()));
     create.signal(Signal::SIGKILL);

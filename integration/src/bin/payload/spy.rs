@@ -50,7 +50,8 @@ fn spy(wanted: &Wanted<'_>, stop: &str) -> Answer {
     while fs::symlink_metadata(stop).is_err() {
         for pid in others() {
             seen.insert(pid);
-            if fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.to_string_lossy() != "/payload") {
+            if fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.to_string_lossy() != "/payload")
+            {
                 strange.insert(pid);
             }
             for what in look(pid, wanted) {
@@ -79,7 +80,8 @@ fn look(pid: i32, wanted: &Wanted<'_>) -> Vec<String> {
     if reach(format!("/proc/{pid}/root/{marker}")) {
         found.push("root is the host's".into());
     }
-    let own = |link: std::io::Result<std::path::PathBuf>| link.is_ok_and(|l| l.to_string_lossy() == "/payload");
+    let own =
+        |link: std::io::Result<std::path::PathBuf>| link.is_ok_and(|l| l.to_string_lossy() == "/payload");
     let exe = format!("/proc/{pid}/exe");
     if !own(fs::read_link(&exe))
         && OpenOptions::new().write(true).open(&exe).is_ok()
@@ -104,7 +106,8 @@ fn foreign(pid: i32, n: i32) -> Option<String> {
     let path = format!("/proc/{pid}/fd/{n}");
     let link = fs::read_link(&path).ok()?;
     let there = fs::metadata(&path).ok()?;
-    let named = link.to_str().filter(|l| l.starts_with('/') && !l.starts_with("/memfd:") && *l != "/dev/null")?;
+    let named =
+        link.to_str().filter(|l| l.starts_with('/') && !l.starts_with("/memfd:") && *l != "/dev/null")?;
     let same = fs::metadata(named).is_ok_and(|here| (here.dev(), here.ino()) == (there.dev(), there.ino()));
     // What is known by a path of the container's, and was exchanged in between, is not of the host's. procfs gives inodes
     // anew, and what the process builds it has mounted itself.
@@ -141,7 +144,8 @@ fn stopper(stop: &str) -> Answer {
     while fs::symlink_metadata(stop).is_err() {
         for pid in others() {
             // What has become the payload is the container's, and may end.
-            let own = fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|l| l.to_string_lossy() == "/payload");
+            let own =
+                fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|l| l.to_string_lossy() == "/payload");
             let signal = if own { Signal::SIGCONT } else { Signal::SIGSTOP };
             stopped += u64::from(kill(Pid::from_raw(pid), signal).is_ok() && !own);
         }
