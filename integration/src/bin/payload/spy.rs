@@ -15,7 +15,11 @@ use crate::{Answer, arg, errno, say};
 
 pub fn answer(verb: &str, args: &[&str]) -> Option<Answer> {
     Some(match verb {
-        "spy" => spy(&Wanted { marker: arg(args, 1), env: arg(args, 2), secret: arg(args, 3) }, arg(args, 0)),
+        "spy" => {
+            // Backwards in the arguments: config.json, which has those, is no secret.
+            let text = |n| arg(args, n).chars().rev().collect::<String>();
+            spy(&Wanted { marker: arg(args, 1), env: &text(2), secret: &text(3) }, arg(args, 0))
+        }
         "stopper" => stopper(arg(args, 0)),
         "reveal" => reveal(arg(args, 0)),
         "under-root" => under_root(),
@@ -40,7 +44,7 @@ struct Wanted<'a> {
     secret: &'a str,
 }
 
-/// `spy STOPFILE MARKER ENV SECRET`: until the file appears, looks at every other process through /proc, and reports what
+/// `spy STOPFILE MARKER VNE TERCES`, the last two read backwards: until the file appears, looks at every other process through /proc, and reports what
 /// there was of the host's, and how often.
 fn spy(wanted: &Wanted<'_>, stop: &str) -> Answer {
     let mut found: BTreeMap<String, u32> = BTreeMap::new();
@@ -95,8 +99,8 @@ fn look(pid: i32, wanted: &Wanted<'_>) -> Vec<String> {
             found.push(format!("{file} has {text}"));
         }
     }
-    if in_memory(pid, wanted.env) {
-        found.push(format!("memory has {}", wanted.env));
+    if let Some(place) = in_memory(pid, wanted.env) {
+        found.push(format!("memory ({place}) has {}", wanted.env));
     }
     found
 }
@@ -120,20 +124,18 @@ fn contains(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|part| part == text.as_bytes())
 }
 
-/// Whether the text is in any writable memory of a process.
-fn in_memory(pid: i32, text: &str) -> bool {
-    let Ok(memory) = File::open(format!("/proc/{pid}/mem")) else { return false };
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
-    let ranges = maps.lines().filter(|l| l.contains(" rw")).filter_map(|line| {
+/// In which writable memory of a process the text is.
+fn in_memory(pid: i32, text: &str) -> Option<String> {
+    let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    let mut part = vec![0; 1 << 18];
+    maps.lines().filter(|l| l.contains(" rw")).find_map(|line| {
         let (from, to) = line.split(' ').next()?.split_once('-')?;
         let parse = |t| u64::from_str_radix(t, 16).ok();
-        Some((parse(from)?, parse(to)?))
-    });
-    let mut part = vec![0; 1 << 18];
-    ranges.into_iter().any(|(from, to)| {
         // The end: there a stack has its arguments and environment.
-        let at = from.max(to.saturating_sub(part.len() as u64));
-        memory.read_at(&mut part, at).is_ok_and(|n| contains(&part[..n], text))
+        let at = parse(from)?.max(parse(to)?.saturating_sub(part.len() as u64));
+        let n = memory.read_at(&mut part, at).ok()?;
+        contains(&part[..n], text).then(|| line.rsplit(' ').next().unwrap_or_default().to_owned())
     })
 }
 
