@@ -248,19 +248,23 @@ fn a_shared_bind_stays_in_the_hosts_peer_group_in_both_directions() {
 }
 
 #[test]
-fn mounts_of_the_host_arrive_in_a_shared_bind_of_a_user_namespaces() {
-    for same_mount in [false, true] {
-        runc_differs_where(same_mount, || {
-            let b = Bundle::new().userns().set("/linux/rootfsPropagation", json!("rshared"));
-            let disk = shared_disk(&b);
-            let b = if same_mount { move_root(b, &disk.join("rootfs")) } else { b };
-            let source = disk.join("source");
-            let c = b.bind(&source, "/vol", "rbind,rshared").does("sleep").start();
-            mount(Some("x"), &source.join("out"), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
-            fs::write(source.join("out/file"), "").unwrap();
-            let seen = c.exec("exists /vol/out/file").ok().json();
-            assert_eq!(seen, json!([true]), "on the same mount: {same_mount}");
-        });
+fn mounts_of_the_host_arrive_in_shared_and_slave_binds() {
+    for (same_mount, user) in [(false, false), (true, false), (false, true), (true, true)] {
+        for option in ["rshared", "rslave", "shared", "slave"] {
+            runc_differs_where(same_mount, || {
+                let b = if user { Bundle::new().userns() } else { Bundle::new() };
+                let b = b.set("/linux/rootfsPropagation", json!("rshared"));
+                let disk = shared_disk(&b);
+                let b = if same_mount { move_root(b, &disk.join("rootfs")) } else { b };
+                let source = disk.join("source");
+                let c = b.bind(&source, "/vol", &format!("rbind,{option}")).does("sleep").start();
+                mount(Some("x"), &source.join("out"), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+                fs::write(source.join("out/file"), "").unwrap();
+                let seen = c.exec("exists /vol/out/file").ok().json();
+                let what = format!("{option}, on the same mount: {same_mount}, user namespace: {user}");
+                assert_eq!(seen, json!([true]), "{what}");
+            });
+        }
     }
 }
 
