@@ -72,6 +72,9 @@ pub fn settle<'a>(
     if process.apparmor.is_some() || process.selinux.is_some() {
         let proc = proc.map_or_else(private_proc, Ok)?;
         lsm::set_exec_labels(process, &proc)?;
+    } else {
+        // Before it is closed below: its owner would close whatever has its number by then.
+        drop(proc);
     }
     // What was needed to build the inside is closed before the first path of the image is resolved: the working directory.
     descriptors::keep_lasting(context.job, context.channel)?;
