@@ -311,6 +311,11 @@ impl std::fmt::Debug for Output {
 }
 
 impl Output {
+    /// What stdout has by now, also of processes that have outlived the call.
+    pub fn stdout_now(&self) -> String {
+        text_of(&self.stdout_file)
+    }
+
     /// It succeeded.
     #[track_caller]
     pub fn ok(self) -> Output {
