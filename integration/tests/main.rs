@@ -24,4 +24,6 @@ mod rootfs;
 mod rootless;
 mod seccomp;
 mod security;
+mod store;
 mod systemd;
+mod words;

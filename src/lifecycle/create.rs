@@ -103,12 +103,12 @@ impl Drop for Scaffold {
 
 /// `create`: makes a container whose process waits for `start`.
 pub fn create(global: &Global, options: &CreateOptions) -> Result<()> {
-    let ready = make(global, options, Mode::Create).map_err(|e| create_failed(global, e))?;
+    let ready = make(global, options, Mode::Create).map_err(|e| failed(global, "create", e))?;
     let Ready { container, running, mut scaffold, pid_file, .. } = ready;
     if let Err(e) = running.leave_at_gate() {
         scaffold.take_down();
         let _ = container.remove();
-        return Err(create_failed(global, e));
+        return Err(failed(global, "create", e));
     }
     scaffold.finish();
     if let Some(file) = pid_file {
@@ -124,7 +124,7 @@ pub fn run(global: &Global, options: &RunOptions) -> Result<i32> {
         // Orphans of a container without a pid namespace come to us, and not to the host's init.
         nix::sys::prctl::set_child_subreaper(true).context("become a subreaper")?;
     }
-    let ready = make(global, &options.create, mode).map_err(|e| create_failed(global, e))?;
+    let ready = make(global, &options.create, mode).map_err(|e| failed(global, "run", e))?;
     let Ready { container, mut running, mut scaffold, pid_file, notify } = ready;
     let started = running.start().and_then(|()| {
         let state = scaffold.identity.state("running", running.pid);
@@ -134,7 +134,7 @@ pub fn run(global: &Global, options: &RunOptions) -> Result<i32> {
         let _ = super::kill_and_wait(&running.pidfd);
         scaffold.take_down();
         let _ = container.remove();
-        return Err(create_failed(global, e));
+        return Err(failed(global, "run", e));
     }
     if let Some(file) = pid_file {
         file.keep();
@@ -162,13 +162,13 @@ pub fn run(global: &Global, options: &RunOptions) -> Result<i32> {
     code
 }
 
-fn create_failed(global: &Global, e: Error) -> Error {
+fn failed(global: &Global, verb: &str, e: Error) -> Error {
     match e.kind() {
         // These are about the request, not about the attempt.
         Kind::Exists | Kind::Usage | Kind::NotFound => e,
         _ => e
             .context("unable to start container process")
-            .context(format!("{} create failed", global.program)),
+            .context(format!("{} {verb} failed", global.program)),
     }
 }
 

@@ -105,9 +105,7 @@ impl Entry {
             let what = format!("container {id:?} has no readable state ({why}); delete --force removes it");
             Error::new(Kind::State, what)
         };
-        let broken = |errno: Errno| {
-            unreadable(errno_text(errno.raw_os_error()).into_owned())
-        };
+        let broken = |errno: Errno| unreadable(errno_text(errno.raw_os_error()).into_owned());
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match openat(&self.dir, STATE, flags, Mode::empty()) {
             Ok(file) => file,

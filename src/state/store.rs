@@ -72,9 +72,15 @@ impl Store {
     fn is_link_of_ours(&self) -> Result<bool> {
         use std::os::unix::fs::MetadataExt;
         let path = self.path.components().as_path();
-        let found = std::fs::symlink_metadata(path).with_context(|| format!("open root {}", path.display()))?;
+        let found =
+            std::fs::symlink_metadata(path).with_context(|| format!("open root {}", path.display()))?;
         if found.is_symlink() && !trust::is_owner(found.uid()) {
-            bail!(State, "root {} is not trusted: it is a symbolic link of user {}", path.display(), found.uid());
+            bail!(
+                State,
+                "root {} is not trusted: it is a symbolic link of user {}",
+                path.display(),
+                found.uid()
+            );
         }
         Ok(found.is_symlink())
     }
@@ -122,9 +128,7 @@ impl Store {
 
     /// Opens a container. One whose creation was cut short is opened too, for `delete`: see [`Container::state`].
     pub fn load(&self, id: &ContainerId) -> Result<Container> {
-        let Some(root) = &self.root else {
-            bail!(NotFound, "container {:?} does not exist", id.as_str())
-        };
+        let Some(root) = &self.root else { bail!(NotFound, "container {:?} does not exist", id.as_str()) };
         let (entry, made) = Entry::open(root, id, &self.path)?;
         let mut state = entry.read_state();
         if state.as_ref().is_err_and(|error| error.kind() == Kind::NotFound) {

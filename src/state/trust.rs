@@ -39,7 +39,11 @@ pub(super) fn own(stat: &Stat, name: impl Display) -> Result<()> {
     owner(stat, &name)?;
     let mode = Mode::from_raw_mode(stat.st_mode);
     if mode.intersects(Mode::WGRP | Mode::WOTH) {
-        bail!(State, "{name} is not trusted: others may write to it (mode {mode:04o})", mode = mode.as_raw_mode());
+        bail!(
+            State,
+            "{name} is not trusted: others may write to it (mode {mode:04o})",
+            mode = mode.as_raw_mode()
+        );
     }
     Ok(())
 }
