@@ -22,6 +22,8 @@ struct Scratch(PathBuf);
 impl Scratch {
     fn new(name: &str) -> Scratch {
         let path = std::env::temp_dir().join(format!("tare-store-{name}-{}", std::process::id()));
+        // What a group may write to is not believed.
+        rustix::process::umask(Mode::WGRP | Mode::WOTH);
         std::fs::create_dir(&path).unwrap();
         Scratch(path)
     }
