@@ -210,3 +210,15 @@ fn texts_of_errno_are_those_of_go() {
     let out = b.cmd(["create", "--bundle", link.to_str().unwrap(), &b.id]).run().fails();
     out.says_any(&["too many levels of symbolic links"]);
 }
+
+#[test]
+fn a_required_key_in_another_case_is_named() {
+    if !tare_only("runc takes keys in any case, crun says nothing of it") {
+        return;
+    }
+    let limit = json!([{"pagesize": "2MB", "limit": 0}]);
+    let line = Bundle::new().set("/linux/resources/hugepageLimits", limit).refused().line();
+    let words =
+        "hugepageLimits[0].pageSize: must be specified (there is \"pagesize\": the case of letters counts)";
+    assert!(line.contains(words), "{line}");
+}
