@@ -26,7 +26,11 @@ use std::io::Write;
 
 /// Runs a verb; the result is the exit code of the program.
 pub fn run(global: &Global, command: &Command) -> Result<i32> {
-    log::debug(|| format!("{} {}: {global:?} {command:?}", global.program, crate::cli::VERSION));
+    // Not the options: the code that shows all of them would be as much again as that which builds them.
+    log::debug(|| {
+        let words: Vec<_> = std::env::args_os().collect();
+        format!("{} {}: {words:?}", global.program, crate::cli::VERSION)
+    });
     let code = dispatch(global, command)?;
     if let Some(words) = outcome::outcome(command, code) {
         log::info(|| words);

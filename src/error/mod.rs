@@ -137,8 +137,8 @@ impl std::error::Error for Error {}
 
 /// The errno as Go prints it. Engines compare these texts, case-sensitively (peers: docker/cli, CRI-O).
 pub fn errno_text(errno: i32) -> Cow<'static, str> {
-    match usize::try_from(errno).ok().and_then(|number| errno::TEXTS.get(number)) {
-        Some(text) if !text.is_empty() => (*text).into(),
+    match usize::try_from(errno).ok().and_then(|number| errno::TEXTS.lines().nth(number)) {
+        Some(text) if !text.is_empty() => text.into(),
         _ => format!("errno {errno}").into(),
     }
 }
