@@ -28,4 +28,6 @@ mod rootplace;
 mod seccomp;
 mod security;
 mod signals;
+mod store;
 mod systemd;
+mod words;
