@@ -215,8 +215,7 @@ pub(super) fn view(layout: &Layout, manager: &Manager, namespaces: &Namespaces) 
 }
 
 fn has_limits(plan: &CgroupPlan) -> bool {
-    let limits = |writes: &Result<Vec<_>>| writes.as_ref().map_or(true, |writes| !writes.is_empty());
-    limits(&plan.v2) || limits(&plan.v1)
+    !plan.v2.is_empty() || !plan.v1.is_empty()
 }
 
 /// Whether the systemd to ask is the one of the caller's user. Root of a user namespace has one of root's if there is a

@@ -198,8 +198,7 @@ fn unknown(failure: &Failure, optional: &[Property]) -> Option<usize> {
 
 /// The limits in the dialect of the host. Beside v1, controllers that live in v2 have no property.
 fn writes(plan: &CgroupPlan, v2: bool) -> Result<&[Write]> {
-    let writes = if v2 { &plan.v2 } else { &plan.v1 };
-    writes.as_deref().map_err(Error::clone)
+    if v2 { plan.v2.writes() } else { plan.v1.writes() }
 }
 
 fn pair((name, value): &Property) -> Value {

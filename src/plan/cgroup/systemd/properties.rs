@@ -185,18 +185,18 @@ fn allow(rule: &DeviceRule) -> impl Iterator<Item = Value> + use<> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::cgroup::build;
+    use crate::plan::cgroup::{Dialect, build};
     use oci_spec::runtime::LinuxResources;
 
     /// The properties of `resources` in v2's words and in v1's, as text.
     fn properties(resources: &str) -> (Vec<String>, Vec<String>) {
         let resources: LinuxResources = serde_json::from_str(resources).unwrap();
         let plan = build(None, "id", Some(&resources), &[]).unwrap();
-        let show = |writes: crate::error::Result<Vec<Write>>, v2| {
-            let properties = writes.map(|writes| limits(&writes, v2)).unwrap_or_default();
+        let show = |dialect: &Dialect, v2| {
+            let properties = dialect.writes().map(|writes| limits(writes, v2)).unwrap_or_default();
             properties.iter().map(|(name, value)| format!("{name} {}", show(value))).collect()
         };
-        (show(plan.v2, true), show(plan.v1, false))
+        (show(&plan.v2, true), show(&plan.v1, false))
     }
 
     fn show(value: &Value) -> String {
@@ -291,7 +291,7 @@ mod tests {
     fn without_bfq_the_weight_is_the_one_in_the_file() {
         let resources = serde_json::from_str(r#"{"blockIO":{"weight":500}}"#).unwrap();
         let plan = build(None, "id", Some(&resources), &[]).unwrap();
-        let write = &plan.v2.unwrap()[0];
+        let write = &plan.v2.writes().unwrap()[0];
         let value = write.instead.as_ref().unwrap().1.parse().unwrap();
         assert_eq!(in_file(write), Some(("IOWeight".into(), Value::U64(value))));
     }
