@@ -210,6 +210,79 @@ fn a_frozen_cgroup_is_refused() {
 }
 
 #[test]
+fn a_threaded_cgroup_is_refused() {
+    if !is_v2() {
+        return skip("v2 only");
+    }
+    let b = Bundle::new();
+    let (parent, id) = (PathBuf::from(format!("/sys/fs/cgroup/{}-threads", b.id)), b.id.clone());
+    fs::create_dir_all(parent.join("old")).unwrap();
+    fs::write(parent.join("old/cgroup.type"), "threaded").unwrap();
+    // One that is there, and a new one, which is of no valid type.
+    for name in ["old", &id] {
+        let b = Bundle::new().set("/linux/cgroupsPath", json!(format!("/{id}-threads/{name}")));
+        peer_may_differ("crun runc", "makes it threaded, too", || {
+            let out = b.refused();
+            assert!(
+                peer() != Peer::Tare || out.stderr.contains("container's cgroup can hold no process"),
+                "{out:?}"
+            );
+        });
+    }
+    let _ = fs::remove_dir(parent.join("old"));
+    let _ = fs::remove_dir(parent);
+}
+
+#[test]
+fn an_empty_cpuset_that_was_there_is_filled() {
+    if is_v2() || !has_controller("cpuset") {
+        return skip("no cpuset controller of cgroup v1");
+    }
+    for limits in [json!({}), json!({"cpu": {"cpus": "0"}})] {
+        let b = Bundle::new().set("/linux/resources", limits);
+        let place = format!("{}-pod", b.id);
+        let pod = PathBuf::from("/sys/fs/cgroup/cpuset").join(&place);
+        fs::create_dir_all(pod.join("a")).unwrap();
+        let c = b.set("/linux/cgroupsPath", json!(format!("/{place}/a/b/c"))).does("sleep").start();
+        let root = fs::read_to_string("/sys/fs/cgroup/cpuset/cpuset.mems").unwrap();
+        for dir in [pod.clone(), pod.join("a"), dir(&c, "cpuset")] {
+            assert_eq!(fs::read_to_string(dir.join("cpuset.mems")).unwrap(), root, "{dir:?}");
+        }
+        drop(c);
+        cgroups_with(&place).iter().rev().for_each(|dir| drop(fs::remove_dir(dir)));
+    }
+}
+
+#[test]
+fn exec_follows_init_whose_cgroup_is_gone() {
+    if !is_v2() && !tare_only("to follow it on v1") {
+        return;
+    }
+    let c = Bundle::new().does("sleep").start();
+    let mut others = Vec::new();
+    for own in cgroups_of(c.pid()) {
+        let other = own.with_file_name(format!("{}-other", c.id));
+        fs::create_dir(&other).unwrap();
+        for file in ["cpuset.cpus", "cpuset.mems"].map(|file| own.join(file)).iter().filter(|_| !is_v2()) {
+            if let Ok(text) = fs::read_to_string(file) {
+                fs::write(other.join(file.file_name().unwrap()), text.trim()).unwrap();
+            }
+        }
+        fs::write(other.join("cgroup.procs"), c.pid().to_string()).unwrap();
+        fs::remove_dir(&own).unwrap();
+        others.push(other);
+    }
+    peer_may_differ("crun", "fails", || {
+        let text = c.exec("read /proc/self/cgroup").json();
+        let there = text.as_str().unwrap().lines().filter(|line| line.ends_with("-other")).count();
+        assert!(there >= others.len(), "{text}");
+    });
+    c.kill("KILL").ok();
+    c.wait();
+    others.iter().for_each(|dir| drop(fs::remove_dir(dir)));
+}
+
+#[test]
 fn a_read_only_cgroup_file_system_is_told() {
     if !tare_only("words") {
         return;
