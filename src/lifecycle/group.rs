@@ -55,6 +55,7 @@ impl Group {
             let unit = Unit::new(path, id, global.program, user, spec.annotations().as_ref())?;
             let connected = Maker::connect(unit, user)?;
             plan.place = connected.place();
+            plan.round_as_systemd();
             maker = Some(connected);
         }
         let layout = match global.cgroup_manager {
@@ -114,6 +115,7 @@ impl Group {
                 Err(error) => self.without(error).map(|manager| (manager, None, Made::default())),
             };
         };
+        manager.check_unused()?;
         let unguarded = manager.unguarded();
         if !maker.is_slice() {
             return Ok((manager, unguarded, Made::default()));

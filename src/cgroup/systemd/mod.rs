@@ -10,7 +10,7 @@
 //!
 //! Whatever runs later needs no D-Bus: `exec`, `kill`, `pause` use the files, since the scope is delegated. `update` says
 //! everything twice, to systemd (which would undo at its next reload what it does not know) and to the files (which
-//! have more words, and do not round). `delete` stops the unit.
+//! have more words). `delete` stops the unit.
 
 mod bus;
 mod wire;
@@ -173,6 +173,10 @@ impl Maker {
                 Err(failure) if failure.is("UnitExists") && !reset => {
                     reset = true;
                     let _ = bus.call("ResetFailedUnit", &[Value::str(name)]);
+                }
+                Err(failure) if failure.is("UnitExists") => {
+                    let what = "there is a unit of this name already, which is not the container's";
+                    return Err(Error::new(Kind::State, what));
                 }
                 Err(failure) => match unknown(&failure, &optional) {
                     Some(at) => {
