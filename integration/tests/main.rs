@@ -12,6 +12,7 @@ mod errors;
 mod events;
 mod exec;
 mod foreground;
+mod foreign;
 mod hooks;
 mod leaks;
 mod lifecycle;

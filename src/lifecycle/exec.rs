@@ -46,7 +46,7 @@ pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
     let Some(init) = container.pidfd()? else {
         return Err(Error::new(Kind::State, "cannot exec in a stopped container"));
     };
-    let config = super::stored_config(state)?;
+    let config = super::exec_config(state)?;
     let process = process(options, &config.spec)?;
     let plan_options = plan::Options {
         id: state.id.clone(),

@@ -224,13 +224,21 @@ fn unified_wins_on_v2_and_is_refused_on_v1() {
 fn what_v2_cannot_express_is_an_error_and_neutral_values_are_nothing() {
     for (given, neutral, field) in [
         (r#"{"memory":{"kernelTCP":1}}"#, r#"{"memory":{"kernelTCP":-1}}"#, "memory.kernelTCP"),
-        (r#"{"memory":{"swappiness":0}}"#, r#"{"memory":{"swappiness":18446744073709551615}}"#, "memory.swappiness"),
+        (
+            r#"{"memory":{"swappiness":0}}"#,
+            r#"{"memory":{"swappiness":18446744073709551615}}"#,
+            "memory.swappiness",
+        ),
         (
             r#"{"memory":{"disableOOMKiller":true}}"#,
             r#"{"memory":{"disableOOMKiller":false}}"#,
             "memory.disableOOMKiller",
         ),
-        (r#"{"memory":{"useHierarchy":false}}"#, r#"{"memory":{"useHierarchy":true}}"#, "memory.useHierarchy"),
+        (
+            r#"{"memory":{"useHierarchy":false}}"#,
+            r#"{"memory":{"useHierarchy":true}}"#,
+            "memory.useHierarchy",
+        ),
         (r#"{"cpu":{"realtimePeriod":1}}"#, r#"{"cpu":{"realtimePeriod":0}}"#, "cpu.realtimePeriod"),
         (r#"{"cpu":{"realtimeRuntime":1}}"#, r#"{"cpu":{"realtimeRuntime":-1}}"#, "cpu.realtimeRuntime"),
         (r#"{"blockIO":{"leafWeight":10}}"#, r#"{"blockIO":{"leafWeight":0}}"#, "blockIO.leafWeight"),
@@ -254,7 +262,10 @@ fn a_limit_of_kernel_memory_is_left_out_of_v2_with_a_warning() {
     let v2 = limits(r#"{"memory":{"kernel":1}}"#).v2;
     assert_eq!(v2.writes(), Ok(&[][..]));
     let warnings: Vec<String> = v2.warnings(None).collect();
-    assert!(warnings.len() == 1 && warnings[0].starts_with("linux.resources.memory.kernel: "), "{warnings:?}");
+    assert!(
+        warnings.len() == 1 && warnings[0].starts_with("linux.resources.memory.kernel: "),
+        "{warnings:?}"
+    );
     assert!(limits(r#"{"memory":{"kernel":-1}}"#).v2.is_empty());
 }
 
