@@ -209,6 +209,38 @@ fn a_frozen_cgroup_is_refused() {
     let _ = fs::remove_dir(&dir);
 }
 
+/// A freezer's file, and what thaws it at the end: nothing in it dies before, whatever comes of the test.
+struct Frozen(PathBuf, &'static str);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = fs::write(&self.0, self.1);
+    }
+}
+
+#[test]
+fn a_cgroup_in_a_frozen_one_is_refused() {
+    let b = Bundle::new();
+    let path = format!("/{}-pod", b.id);
+    let (dir, file, frozen, thawed) = match is_v2() {
+        true => (format!("/sys/fs/cgroup{path}"), "cgroup.freeze", "1", "0"),
+        false => (format!("/sys/fs/cgroup/freezer{path}"), "freezer.state", "FROZEN", "THAWED"),
+    };
+    let dir = PathBuf::from(dir);
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join(file), frozen).unwrap();
+    let thaw = Frozen(dir.join(file), thawed);
+    let b = b.set("/linux/cgroupsPath", json!(format!("{path}/c")));
+    peer_may_differ("runc crun", "waits for ever", || {
+        let out = b.launch("create").timeout(std::time::Duration::from_secs(5)).run().fails();
+        assert!(peer() != Peer::Tare || out.stderr.contains("unexpectedly frozen"), "{out:?}");
+        assert!(!dir.join("c").exists());
+    });
+    drop(thaw);
+    b.call("delete --force");
+    cgroups_with(&path[1..]).iter().rev().for_each(|dir| drop(fs::remove_dir(dir)));
+}
+
 #[test]
 fn a_threaded_cgroup_is_refused() {
     if !is_v2() {

@@ -91,9 +91,11 @@ impl Manager {
     /// It has processes or is frozen.
     pub fn check_unused(&self) -> Result<()> {
         self.unified().map_or(Ok(()), check_unused)?;
-        self.groups()
-            .iter()
-            .try_for_each(|group| check_unused_v1(&group.dir, layout::has(&group.names, "freezer")))
+        let freezer = |group: &Group| layout::has(&group.names, "freezer");
+        self.groups().iter().try_for_each(|group| check_unused_v1(&group.dir, freezer(group)))?;
+        // Not yet there itself.
+        let above = self.unified().into_iter().chain(self.v1("freezer")).filter_map(Dir::parent);
+        above.map(|dir| check_above(&dir)).collect()
     }
 
     /// What [`Manager::guard`] will be left to do in a cgroup of systemd.
@@ -132,8 +134,10 @@ impl Manager {
         let mut controllers = None;
         if let (Some(dir), Some(hierarchy)) = (self.unified(), &layout.unified) {
             fresh = make(dir, &layout.mount_point(hierarchy), &mut made)?;
-            if !fresh {
-                check_unused(dir)?;
+            if fresh {
+                check_above(dir)?
+            } else {
+                check_unused(dir)?
             }
             if layout.is_v2() {
                 controllers = Some(enable_all(dir, &layout.at(hierarchy, ""))?);
@@ -144,6 +148,8 @@ impl Manager {
             let new = make(&group.dir, &layout.mount_point(hierarchy), &mut made)?;
             if !new {
                 check_unused_v1(&group.dir, hierarchy.has("freezer"))?;
+            } else if hierarchy.has("freezer") {
+                check_above(&group.dir)?;
             }
             if hierarchy.has("devices") {
                 fresh_devices = new;
@@ -218,6 +224,17 @@ fn in_use(dir: &Dir) -> Result<()> {
 
 fn frozen(dir: &Dir) -> Error {
     Error::new(Kind::State, format!("container's cgroup unexpectedly frozen: {}", dir.path))
+}
+
+/// A new cgroup is frozen when one above it is: the container would never start, and create wait for ever.
+fn check_above(dir: &Dir) -> Result<()> {
+    let v2 =
+        || dir.read_short("cgroup.events").map(|events| super::dir::value_of(&events, "frozen") == Some(1));
+    let v1 = || dir.read_short("freezer.state").map(|state| state.trim() != "THAWED");
+    match v2().or_else(|_| v1()) {
+        Ok(true) => Err(frozen(dir).context("it is in a cgroup that is frozen")),
+        _ => Ok(()),
+    }
 }
 
 /// A cgroup that was there before us must have no processes and not be frozen: they would be limited, and
