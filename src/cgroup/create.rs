@@ -94,8 +94,8 @@ impl Manager {
         let freezer = |group: &Group| layout::has(&group.names, "freezer");
         self.groups().iter().try_for_each(|group| check_unused_v1(&group.dir, freezer(group)))?;
         // Not yet there itself.
-        let above = self.unified().into_iter().chain(self.v1("freezer")).filter_map(Dir::parent);
-        above.map(|dir| check_above(&dir)).collect()
+        let mut above = self.unified().into_iter().chain(self.v1("freezer")).filter_map(Dir::parent);
+        above.try_for_each(|dir| check_above(&dir))
     }
 
     /// What [`Manager::guard`] will be left to do in a cgroup of systemd.
