@@ -13,6 +13,7 @@ mod escape;
 mod events;
 mod exec;
 mod foreground;
+mod foreign;
 mod hooks;
 mod leaks;
 mod lifecycle;

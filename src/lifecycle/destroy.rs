@@ -68,7 +68,7 @@ pub fn destroy(container: Container) -> Result<()> {
         let has_hook = state.spec.as_ref().is_some_and(|spec| spec.get().contains("\"poststop\""));
         // Most have neither; a look is cheaper than a parse.
         if shared_mounts || has_hook {
-            match super::stored_config(state) {
+            match super::recorded_config(state) {
                 Ok(config) => {
                     if shared_mounts {
                         unmount(&state.rootfs);

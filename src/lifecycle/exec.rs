@@ -3,12 +3,13 @@
 //! Nothing is read from the bundle, and nothing is made up: whatever confines the container's process confines this one.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use oci_spec::runtime::{Capability, Process, Spec};
 use rustix::fs::OFlags;
 
 use super::files::{Inherited, PidFile, send_pidfd, terminal};
-use crate::cgroup::SubCgroups;
+use crate::cgroup::{Entry, Layout, Manager, SubCgroups};
 use crate::cli::{ExecOptions, Global};
 use crate::config;
 use crate::error::{Context, Errno, Error, Kind, Result};
@@ -45,7 +46,7 @@ pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
     let Some(init) = container.pidfd()? else {
         return Err(Error::new(Kind::State, "cannot exec in a stopped container"));
     };
-    let config = super::stored_config(state)?;
+    let config = super::exec_config(state)?;
     let process = process(options, &config.spec)?;
     let plan_options = plan::Options {
         id: state.id.clone(),
@@ -109,13 +110,14 @@ pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
         })
     };
     let failed = |e: Error| e.context("unable to start container process").context("exec failed");
-    let entry = manager.entry_in(&options.cgroups)?;
     let whole = options.cgroups == SubCgroups::default();
+    let entry = match manager.entry_in(&options.cgroups) {
+        Err(e) if whole && fails_with(&e, &GONE) => entry_of_init(&manager, state)?,
+        entry => entry?,
+    };
     let mut running = match launch(Way::Open(&entry), first_terminal) {
-        // The payload has made its cgroup an inner one, which may hold no process: go where init went.
-        Err(e) if e.errno() == Some(Errno::EBUSY) && whole => {
-            let layout = crate::cgroup::Layout::detect(std::path::Path::new(super::CGROUP_ROOT))?;
-            let entry = manager.entry_of(&layout, state.init_process_pid)?;
+        Err(e) if whole && fails_with(&e, &CLOSED) => {
+            let entry = entry_of_init(&manager, state)?;
             let again = terminal()?;
             launch(Way::Open(&entry), again).map_err(failed)?
         }
@@ -150,6 +152,22 @@ pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
     }
     crate::log::succeeded();
     crate::foreground::stand_in(running, None)
+}
+
+/// The payload has left the container's cgroup, and somebody has removed it.
+const GONE: [Errno; 2] = [Errno::ENOENT, Errno::ENODEV];
+/// The payload has made the container's cgroup an inner one, which may hold no process; or it was removed after it was
+/// opened.
+const CLOSED: [Errno; 2] = [Errno::EBUSY, Errno::ENODEV];
+
+fn fails_with(error: &Error, errnos: &[Errno]) -> bool {
+    error.errno().is_some_and(|errno| errnos.contains(&errno))
+}
+
+/// The cgroups that init is in now: where to go when the container's own takes no process though init runs.
+fn entry_of_init(manager: &Manager, state: &State) -> Result<Entry> {
+    let layout = Layout::detect(Path::new(super::CGROUP_ROOT))?;
+    manager.entry_of(&layout, state.init_process_pid)
 }
 
 /// The root of the container's process.

@@ -55,6 +55,7 @@ impl Group {
             let unit = Unit::new(path, id, global.program, user, spec.annotations().as_ref())?;
             let connected = Maker::connect(unit, user)?;
             plan.place = connected.place();
+            plan.round_as_systemd();
             maker = Some(connected);
         }
         let layout = match global.cgroup_manager {
@@ -114,6 +115,7 @@ impl Group {
                 Err(error) => self.without(error).map(|manager| (manager, None, Made::default())),
             };
         };
+        manager.check_unused()?;
         let unguarded = manager.unguarded();
         if !maker.is_slice() {
             return Ok((manager, unguarded, Made::default()));
@@ -215,8 +217,7 @@ pub(super) fn view(layout: &Layout, manager: &Manager, namespaces: &Namespaces) 
 }
 
 fn has_limits(plan: &CgroupPlan) -> bool {
-    let limits = |writes: &Result<Vec<_>>| writes.as_ref().map_or(true, |writes| !writes.is_empty());
-    limits(&plan.v2) || limits(&plan.v1)
+    !plan.v2.is_empty() || !plan.v1.is_empty()
 }
 
 /// Whether the systemd to ask is the one of the caller's user. Root of a user namespace has one of root's if there is a

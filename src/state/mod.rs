@@ -10,6 +10,7 @@
 //! left is a container that `delete` can undo.
 
 mod entry;
+mod foreign;
 mod id;
 mod process;
 mod store;
@@ -68,6 +69,9 @@ impl fmt::Display for Status {
 pub struct State {
     /// The version of tare that wrote this.
     pub version: String,
+    /// The other runtime that has made the container.
+    #[serde(skip)]
+    pub made_by: Option<&'static str>,
     /// The container's id.
     pub id: String,
     /// The process of the container; 0 until there is one.
