@@ -77,15 +77,17 @@ pub fn load(bundle: &Path, file: Option<&Path>) -> Result<Config> {
 /// Reads a config from bytes, such as the copy that the store keeps.
 pub fn from_slice(raw: Vec<u8>) -> Result<Config> {
     let (mut problems, mut warnings) = (Problems::default(), Vec::new());
-    let spec = read(&raw, &schema::SPEC, &mut problems, &mut warnings, mend::spec_needs_second_look)?;
+    let again = |spec: &Spec| mend::spec_needs_second_look(spec, &raw);
+    let spec = read(&raw, &schema::SPEC, &mut problems, &mut warnings, again)?;
     Ok(Config { spec, raw, warnings, problems })
 }
 
 /// Reads and judges the document of `exec --process`. Returns what has to be logged beside it.
 pub fn process_from_slice(raw: &[u8], host: &Host) -> Result<(Process, Vec<String>)> {
     let (mut problems, mut warnings) = (Problems::default(), Vec::new());
-    let process = read(raw, &schema::PROCESS, &mut problems, &mut warnings, mend::process_needs_second_look)
-        .context("parse process")?;
+    let again = |process: &Process| mend::process_needs_second_look(process, raw);
+    let process =
+        read(raw, &schema::PROCESS, &mut problems, &mut warnings, again).context("parse process")?;
     warnings.extend(validate::process_document(&process, host, problems)?);
     Ok((process, warnings))
 }

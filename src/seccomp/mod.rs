@@ -5,6 +5,7 @@
 //! linear filter takes hundreds, and the kernel has a few hundred to check instead of thousands.
 
 mod arch;
+mod block;
 pub mod known;
 mod layout;
 mod rules;
@@ -22,7 +23,7 @@ use oci_spec::runtime::{
 use crate::bail;
 use crate::error::{Error, Kind, Result};
 use arch::ArchInfo;
-use layout::Section;
+use layout::{Section, Shape};
 use rules::{Cond, Entry, Leaves};
 use table::Name;
 
@@ -178,8 +179,14 @@ fn compile_on(native: &'static ArchInfo, profile: &LinuxSeccomp, support: &Suppo
             "linux.seccomp.syscalls: too many different rules for a filter of {MAX_INSNS} instructions"
         );
     }
-    let filter = layout::assemble(&sections, &leaves)
-        .ok_or_else(|| Error::new(Kind::Unsupported, "linux.seccomp: the encoding of a condition failed"))?;
+    let assemble = |shape| {
+        layout::assemble(&sections, &leaves, shape)
+            .ok_or_else(|| Error::new(Kind::Unsupported, "linux.seccomp: the encoding of a condition failed"))
+    };
+    let mut filter = assemble(Shape::Quick)?;
+    if filter.len() > MAX_INSNS {
+        filter = assemble(Shape::Small)?;
+    }
     if filter.len() > MAX_INSNS {
         bail!(
             Unsupported,

@@ -95,6 +95,13 @@ impl Judge<'_> {
         }
     }
 
+    /// To setresuid(2), setgroups(2) and chown(2) the highest number says "leave it as it is", which is root's.
+    fn id(&mut self, path: impl FnOnce() -> String, id: u32) {
+        if id == u32::MAX {
+            self.bad(path(), format!("{id} is not an id"));
+        }
+    }
+
     fn absolute(&mut self, path: impl Fn() -> String, text: &str) {
         if text.is_empty() {
             self.bad(path(), "must not be empty");
