@@ -291,7 +291,7 @@ fn what_is_not_ours_is_ignored() {
 fn numbers_have_their_ranges() {
     let user =
         |uid: Value| judge(&with(json!({"process": {"cwd": "/", "args": ["x"], "user": {"uid": uid}}})));
-    assert!(user(json!(u32::MAX)).is_ok());
+    assert!(user(json!(u32::MAX - 1)).is_ok());
     for (uid, want) in [
         (json!(-1), "number -1"),
         (json!(4294967296u64), "number 4294967296"),

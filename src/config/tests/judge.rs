@@ -69,8 +69,15 @@ fn processes() {
         (process(json!({"user": {"umask": 0o777}})), ""),
         (process(json!({"user": {"umask": 0o1000}})), "process.user.umask: 512 is larger than 511 (0777)"),
         (process(json!({"consoleSize": {"height": 65535, "width": 0}})), ""),
+        (process(json!({"consoleSize": {"height": 65536, "width": 1}})), ""),
+        (process(json!({"user": {"uid": u32::MAX}})), "process.user.uid: 4294967295 is not an id"),
+        (process(json!({"user": {"gid": u32::MAX}})), "process.user.gid: 4294967295 is not an id"),
         (
-            process(json!({"consoleSize": {"height": 65536, "width": 1}})),
+            process(json!({"user": {"additionalGids": [1, u32::MAX]}})),
+            "process.user.additionalGids[1]: 4294967295 is not an id",
+        ),
+        (
+            process(json!({"terminal": true, "consoleSize": {"height": 65536, "width": 1}})),
             "process.consoleSize: height and width must not be larger than 65535",
         ),
         (process(json!({"oomScoreAdj": -1000})), ""),

@@ -65,12 +65,12 @@ fn namespaces_and_mappings() {
         ),
     ]);
     let mut config =
-        with(process(json!({"user": {"uid": 9, "gid": 10, "additionalGids": [0, 4294967295u32]}})));
+        with(process(json!({"user": {"uid": 9, "gid": 10, "additionalGids": [0, 11]}})));
     merge(&mut config, user(good.clone(), good));
     assert_eq!(
         judge(&config).unwrap_err(),
         "config.json: 2 problems: process.user.gid: 10 is not mapped in the user namespace; \
-         process.user.additionalGids[1]: 4294967295 is not mapped in the user namespace"
+         process.user.additionalGids[1]: 11 is not mapped in the user namespace"
     );
     let rootless = Host::fixed(Facts { euid: 1000, ..Facts::default() });
     assert_eq!(
@@ -209,6 +209,8 @@ fn the_rest_of_linux() {
             "linux.devices[0].type: unknown value \"a\", expected one of c, b, u, p",
         ),
         (device(json!({"type": "p", "major": -1})), ""),
+        (device(json!({"uid": u32::MAX})), "linux.devices[0].uid: 4294967295 is not an id"),
+        (device(json!({"gid": u32::MAX})), "linux.devices[0].gid: 4294967295 is not an id"),
         (two(json!({"path": "/dev/x", "type": "u", "major": 1, "minor": 3})), ""),
         (two(json!({"path": "/dev/y", "type": "c", "major": 1, "minor": 3})), ""),
         (
@@ -257,6 +259,11 @@ fn the_rest_of_linux() {
         (net("eth0", "eth1"), ""),
         (net("eth0", ""), ""),
         (net("eth:0", ""), "linux.netDevices[\"eth:0\"]: invalid network device name \"eth:0\""),
+        (net("eth0", "e%d"), ""),
+        (net("eth0", "e%d%d"), "linux.netDevices.eth0.name: invalid network device name \"e%d%d\""),
+        (net("eth0", "e%s"), "linux.netDevices.eth0.name: invalid network device name \"e%s\""),
+        (net("e%d", ""), "linux.netDevices[\"e%d\"]: invalid network device name \"e%d\""),
+        (linux(json!({"netDevices": {"a": {"name": "e%d"}, "b": {"name": "e%d"}}})), ""),
         (net("eth0", ".."), "linux.netDevices.eth0.name: invalid network device name \"..\""),
         (
             net("e123456789012345", ""),

@@ -485,21 +485,15 @@ fn many_rules_for_the_same_arguments_mean_what_they_say() {
     let names: Vec<&str> = known().iter().map(String::as_str).collect();
     let mut rng = Rng(0xc0de);
     let mut compared = 0;
-    for round in 0..60 {
+    for round in 0..40 {
         let profile = crowded_profile(&mut rng, &names);
         let native = if round % 2 == 0 { Arch::ScmpArchX86_64 } else { ORACLE_ARCHS[rng.below(19)] };
-        if libseccomp_size(&profile).is_some() {
-            compared += compare(&profile, native, false, &mut rng).unwrap();
-        }
+        compared += compare(&profile, native, false, &mut rng).unwrap();
     }
     assert!(compared > 200_000, "{compared} compared");
 }
 
-/// How many instructions libseccomp needs; `None` where it refuses the rules.
-fn libseccomp_size(profile: &LinuxSeccomp) -> Option<usize> {
-    libseccomp(profile, Arch::ScmpArchX86_64).map(|program| program.len())
-}
-
+/// libseccomp 2.5.4 needs 3025 instructions for the first of these, and four seconds.
 #[test]
 fn three_thousand_values_of_one_argument_fit_as_with_libseccomp() {
     type Case = (u64, i32, Option<u64>);
@@ -508,7 +502,7 @@ fn three_thousand_values_of_one_argument_fit_as_with_libseccomp() {
         |n| (n * 7, 1, None),
         |n| (n, 1, None),
         |n| (n * 3 / 2, 1 + n as i32 % 2, None),
-        |n| (n * 7 | 5 << 32, 1 + n as i32, None),
+        |n| (n * 7 | 5 << 32, 1 + n as i32 % 50, None),
         |n| ((n % 3) << 32 | n * 5, 1, None),
         |n| (n * 7, 1, Some(9)),
     ];
@@ -521,20 +515,20 @@ fn three_thousand_values_of_one_argument_fit_as_with_libseccomp() {
         let profile = profile(Act::ScmpActAllow, None, rules.collect());
         let ours = compile_on(arch::info(Arch::ScmpArchX86_64), &profile, &Support::ALL).unwrap().filter;
         check_program(&ours);
-        let theirs = libseccomp_size(&profile);
-        println!("pattern {index}: {} instructions, libseccomp {theirs:?}", ours.len());
+        println!("pattern {index}: {} instructions", ours.len());
         let ask = |value: u64, next: u64| {
             let args = [0, value, next, 0, 0, 0];
             bpf::run(&ours, &Call { nr: 16, arch: 0xc000_003e, args, big_endian: false })
         };
+        let values: BTreeSet<u64> = cases.iter().map(|case| case.0).collect();
         let mut worst = 0;
         for (value, errno, next) in &cases {
             let (verdict, steps) = ask(*value, next.unwrap_or(0));
             assert_eq!(verdict, 0x5_0000 | *errno as u32, "pattern {index}, {value}");
             worst = worst.max(steps);
-            for (value, next) in [(value ^ 1 << 40, *next), (value ^ 1 << 20, *next), (*value, next.map(|n| n + 1))] {
-                let held = cases.iter().any(|case| case.0 == value && case.2.is_none_or(|n| Some(n) == next));
-                assert_eq!(ask(value, next.unwrap_or(0)).0 == 0x7fff_0000, !held, "pattern {index}, {value}");
+            for (value, next) in [(value ^ 1 << 40, next.unwrap_or(0)), (value + 1, next.unwrap_or(0)), (*value, 10)] {
+                let held = values.contains(&value) && cases[0].2.is_none_or(|wanted| wanted == next);
+                assert_eq!(ask(value, next).0 != 0x7fff_0000, held, "pattern {index}, {value}");
             }
         }
         println!("pattern {index}: at most {worst} instructions for a call");
