@@ -33,6 +33,15 @@ impl Problems {
         self.push(path.into(), text.into(), true);
     }
 
+    /// What others have found, by the JSON path in front of it; unless something is known about that place already.
+    pub(crate) fn found(&mut self, error: Error) {
+        let unsupported = error.kind() == Kind::Unsupported;
+        let (path, text) = error.split();
+        if !self.list.iter().any(|problem| related(&problem.path, &path)) {
+            self.list.push(Problem { path, text, unsupported });
+        }
+    }
+
     fn push(&mut self, path: String, text: String, unsupported: bool) {
         if !self.list[..self.formal].iter().any(|p| related(&p.path, &path)) {
             self.list.push(Problem { path, text, unsupported });

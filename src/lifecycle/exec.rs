@@ -76,7 +76,7 @@ pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
         net_devices: Vec::new(),
         hooks: HookSet::default(),
     };
-    let program = super::create::compile(linux.and_then(|linux| linux.seccomp().as_ref()))?;
+    let program = super::create::compile(linux).map_err(config::refusal)?;
     let identity = super::identity(state);
     if !options.detach {
         nix::sys::prctl::set_child_subreaper(true).context("become a subreaper")?;

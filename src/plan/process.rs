@@ -315,16 +315,7 @@ fn memory_policy(policy: &oci::LinuxMemoryPolicy) -> Result<(u32, Vec<u64>)> {
 
 /// The numbers of a kernel list such as `0-3,6`; at most 65,536 of them.
 pub fn number_list(text: &str) -> Option<Vec<u32>> {
-    let mut numbers = Vec::new();
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last): (u32, u32) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
-        if first > last || last > 65_535 {
-            return None;
-        }
-        numbers.extend(first..=last);
-    }
-    Some(numbers)
+    Some(crate::config::cpu_list(text).ok()?.into_iter().flatten().collect())
 }
 
 #[cfg(test)]

@@ -104,7 +104,7 @@ fn unknown_capabilities_are_warned_about_and_dropped() {
         "process.capabilities.bounding[4]: unknown capability \"\" ignored",
     ];
     assert_eq!(config.warnings, want);
-    assert_eq!(validate(&config, &plain(), &Options::default()).unwrap(), want);
+    assert_eq!(validate(&config, &plain(), &Options::default(), vec![]).unwrap(), want);
     let caps = config.spec.process().as_ref().unwrap().capabilities().clone().unwrap();
     assert_eq!(caps.bounding(), &Some([Capability::Kill].into()));
 }
@@ -152,7 +152,7 @@ fn scheduler_flags_have_the_kernels_names() {
     };
     let all: Vec<&str> = schema::SCHED_FLAGS.iter().map(|(name, _)| *name).collect();
     let config = read_value(&scheduler(json!(all)));
-    assert!(validate(&config, &plain(), &Options::default()).is_ok());
+    assert!(validate(&config, &plain(), &Options::default(), vec![]).is_ok());
     let process = config.spec.process().clone().unwrap();
     let flags = process.scheduler().clone().unwrap().flags().clone().unwrap();
     assert_eq!(flags.len(), 7);
@@ -180,7 +180,7 @@ fn cpu_affinity_may_be_empty_or_spaced() {
         let config =
             with(json!({"process": {"cwd": "/", "args": ["x"], "execCPUAffinity": {"initial": initial}}}));
         let config = read_value(&config);
-        assert!(validate(&config, &plain(), &Options::default()).is_ok(), "{initial}");
+        assert!(validate(&config, &plain(), &Options::default(), vec![]).is_ok(), "{initial}");
         let affinity = config.spec.process().clone().unwrap().exec_cpu_affinity().clone().unwrap();
         assert_eq!(affinity.initial().as_deref(), want, "{initial}");
     }
@@ -212,7 +212,7 @@ fn a_pids_limit_is_absent_zero_or_unlimited() {
 fn the_user_may_be_left_out() {
     for process in [json!({"cwd": "/", "args": ["x"]}), json!({"cwd": "/", "args": ["x"], "user": null})] {
         let config = read_value(&with(json!({"process": process})));
-        assert!(validate(&config, &plain(), &Options::default()).is_ok());
+        assert!(validate(&config, &plain(), &Options::default(), vec![]).is_ok());
         let process = config.spec.process().clone().unwrap();
         assert_eq!((process.user().uid(), process.user().gid()), (0, 0));
         assert_eq!(process.user().umask(), None);
@@ -239,7 +239,7 @@ fn null_is_not_given() {
             "uidMappings": null, "resources": {"devices": null, "memory": {"limit": null}, "unified": null,
             "hugepageLimits": null, "network": {"priorities": null}}}});
     let config = read_value(&nulls);
-    assert_eq!(validate(&config, &plain(), &Options::default()).unwrap(), Vec::<String>::new());
+    assert_eq!(validate(&config, &plain(), &Options::default(), vec![]).unwrap(), Vec::<String>::new());
     let process = config.spec.process().clone().unwrap();
     assert_eq!((process.user().uid(), process.environment().len()), (0, 0));
     assert!(config.spec.mount_list().is_empty() && config.spec.hook_list(HookKind::Prestart).is_empty());
@@ -270,7 +270,7 @@ fn the_last_of_two_equal_keys_counts() {
     let text =
         r#"{"ociVersion": "0.1.0", "root": {"path": "a"}, "ociVersion": "1.0.0", "root": {"path": "b"}}"#;
     let config = from_slice(text.into()).unwrap();
-    assert!(validate(&config, &plain(), &Options::default()).is_ok());
+    assert!(validate(&config, &plain(), &Options::default(), vec![]).is_ok());
     assert_eq!(config.spec.root().clone().unwrap().path(), Path::new("b"));
 }
 
@@ -283,7 +283,7 @@ fn what_is_not_ours_is_ignored() {
         "hooks": {"future": [{"path": 5}]},
         "linux": {"future": 1, "intelRdt": {"enableCMT": "x", "enableCmt": "x"}, "namespaces": [{"type": "pid", "future": {}}]}});
     let config = read_value(&with(other));
-    assert!(validate(&config, &able(), &Options::default()).is_ok());
+    assert!(validate(&config, &able(), &Options::default(), vec![]).is_ok());
     assert!(config.spec.windows().is_none() && config.spec.vm().is_none());
 }
 
@@ -332,7 +332,7 @@ fn a_huge_page_limit_is_unsigned() {
             with(json!({"linux": {"resources": {"hugepageLimits": [{"pageSize": "2MB", "limit": limit}]}}}));
         let config = read_value(&config);
         let value = config.spec.resources().unwrap().hugepage_limits().clone().unwrap()[0].limit();
-        validate(&config, &plain(), &Options::default()).map(|_| value).map_err(|e| e.to_string())
+        validate(&config, &plain(), &Options::default(), vec![]).map(|_| value).map_err(|e| e.to_string())
     };
     assert_eq!(limit(json!(5)), Ok(5));
     assert_eq!(limit(json!(u64::MAX)), Ok(i64::MAX));
@@ -372,7 +372,7 @@ fn devices_need_their_numbers_unless_fifos() {
 fn an_empty_rule_type_is_every_type() {
     let rule = json!({"linux": {"resources": {"devices": [{"type": "", "allow": false, "access": "rwm", "major": null}]}}});
     let config = read_value(&with(rule));
-    assert!(validate(&config, &plain(), &Options::default()).is_ok());
+    assert!(validate(&config, &plain(), &Options::default(), vec![]).is_ok());
     let rules = config.spec.resources().unwrap().devices().clone().unwrap();
     assert_eq!((rules[0].typ(), rules[0].major()), (None, None));
 }
@@ -513,5 +513,63 @@ fn each_reason_to_look_twice_alone() {
         let mut process = json!({"user": {}, "cwd": "/", "args": ["x"], "ioPriority": {"priority": 1}});
         process.as_object_mut().unwrap().remove(gone);
         assert!(process_from_slice(process.to_string().as_bytes(), &plain()).is_err());
+    }
+}
+
+#[test]
+fn keys_in_other_case_are_the_same_keys() {
+    // Go's decoder folds them. Where what is required is missing, the second look finds it, and all others.
+    let text = r#"{"OCIVersion": "1.0.0", "Root": {"PATH": "rootfs", "readOnly": true},
+        "linux": {"Devices": [{"path": "/dev/x", "TYPE": "c", "major": 1}],
+            "resources": {"hugepageLimits": [{"pagesize": "2MB", "limit": 5}]}}}"#;
+    let config = from_slice(text.as_bytes().to_vec()).unwrap();
+    assert_eq!(config.spec.root().as_ref().unwrap().readonly(), Some(true));
+    assert_eq!(
+        config.spec.resources().unwrap().hugepage_limits().as_ref().unwrap()[0].page_size().as_str(),
+        "2MB"
+    );
+    let line = validate(&config, &plain(), &Options::default(), vec![]).unwrap_err().to_string();
+    assert!(line.contains("linux.devices[0].minor: must be specified"), "{line}");
+    for (text, want) in [
+        (r#"{"ociVersion": "1.0.0", "Root": {"path": "r"}}"#, Ok(vec![])),
+        (r#"{"ociVersion": "1.0.0", "root": {"path": "r"}, "process": {"Args": ["x"], "cwd": "/"}}"#, Ok(vec![])),
+        (r#"{"ociVersion": "1.0.0", "root": {"path": "r"}, "process": {"args": ["x"], "CWD": "/"}}"#, Ok(vec![])),
+        (
+            r#"{"ociVersion": "1.0.0", "root": {"path": "r"}, "linux":
+                {"resources": {"hugepageLimits": [{"pagesize": "2MB", "Limit": 5}]}}}"#,
+            Ok(vec![]),
+        ),
+    ] {
+        assert_eq!(judge(&parsed(text)), want, "{text}");
+    }
+    // The exact one is preferred.
+    let both = r#"{"ociversion": "x", "ociVersion": "1.0.0", "root": {"Path": "a", "path": "b"}, "process": 5}"#;
+    let config = from_slice(both.as_bytes().to_vec()).unwrap();
+    assert_eq!(config.spec.root().as_ref().unwrap().path().to_str(), Some("b"));
+}
+
+#[test]
+fn what_is_no_character_is_replaced_as_by_go() {
+    let read = |value: &[u8]| {
+        let text = [br#"{"ociVersion": "1.0.0", "root": {"path": "r"}, "annotations": {"a": ""#, value, b"\"}}"].concat();
+        let config = from_slice(text).map_err(|e| e.to_string())?;
+        serde_json::from_str::<Value>(&config.raw).map_err(|e| e.to_string())?;
+        Ok::<_, String>(config.spec.annotations().as_ref().unwrap()["a"].clone())
+    };
+    let cases: [(&[u8], &str); 8] = [
+        (br"\ud800", "\u{fffd}"),
+        (br"\uDFFF!", "\u{fffd}!"),
+        (br"\ud83d\ude00", "\u{1f600}"),
+        (br"\ud800\ud83d\ude00", "\u{fffd}\u{1f600}"),
+        (br"\ud800\u0041", "\u{fffd}A"),
+        (br"\\ud800 \ud800x", "\\ud800 \u{fffd}x"),
+        (b"\xff\xc3\xa9", "\u{fffd}\u{e9}"),
+        (b"\\ud800\xc3\xa9", "\u{fffd}\u{e9}"),
+    ];
+    for (written, want) in cases {
+        assert_eq!(read(written).as_deref(), Ok(want), "{:?}", String::from_utf8_lossy(written));
+    }
+    for wrong in [&br"\ud8"[..], br"\u12x4", br"\"] {
+        assert!(read(wrong).is_err());
     }
 }

@@ -40,9 +40,6 @@ impl Judge<'_> {
         if let Some(resources) = linux.resources() {
             self.resources("linux.resources.", resources, resources::For::Create);
         }
-        if let Some(seccomp) = linux.seccomp() {
-            self.seccomp(seccomp);
-        }
     }
 
     fn propagation(&mut self, linux: &Linux) {
