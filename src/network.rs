@@ -134,7 +134,10 @@ impl Netlink {
     fn free_name(&self, pattern: &str) -> String {
         let numbered = |number: u32| pattern.replacen("%d", &number.to_string(), 1);
         let free = || (0..u32::MAX).map(numbered).find(|name| self.index(name).is_err());
-        Some(pattern).filter(|name| name.contains("%d")).and_then(|_| free()).unwrap_or_else(|| pattern.to_owned())
+        Some(pattern)
+            .filter(|name| name.contains("%d"))
+            .and_then(|_| free())
+            .unwrap_or_else(|| pattern.to_owned())
     }
 
     /// The addresses of a device that a namespace cannot make up by itself: of global scope, and set by somebody.

@@ -25,3 +25,4 @@ mod rootless;
 mod seccomp;
 mod security;
 mod systemd;
+mod values;

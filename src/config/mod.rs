@@ -98,8 +98,8 @@ pub fn resources_from_slice(raw: &[u8]) -> Result<(LinuxResources, Vec<String>)>
     let (mut problems, mut warnings) = (Problems::default(), Vec::new());
     let no_limit = |r: &LinuxResources, _: &str| r.pids().as_ref().is_some_and(|p| p.limit() == 0);
     let mut raw = text(raw.to_vec());
-    let resources =
-        read(&mut raw, &schema::RESOURCES, &mut problems, &mut warnings, no_limit).context("parse resources")?;
+    let resources = read(&mut raw, &schema::RESOURCES, &mut problems, &mut warnings, no_limit)
+        .context("parse resources")?;
     warnings.extend(validate::resources_document(&resources, problems)?);
     Ok((resources, warnings))
 }

@@ -316,5 +316,3 @@ fn no_capabilities() -> oci_spec::runtime::LinuxCapabilities {
     caps.set_ambient(None);
     caps
 }
-
-

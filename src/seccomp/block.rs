@@ -108,7 +108,8 @@ impl Assembler<'_> {
         let at = |word: u32| ARGS + 8 * u32::from(key.arg) + word;
         let mut highs: Vec<(u32, Target)> = Vec::new();
         for same in cases.chunk_by(|(a, _), (b, _)| a >> 32 == b >> 32) {
-            let lows: Vec<(u32, Target)> = same.iter().map(|(value, target)| (*value as u32, *target)).collect();
+            let lows: Vec<(u32, Target)> =
+                same.iter().map(|(value, target)| (*value as u32, *target)).collect();
             let target = self.word(at(low), key.mask as u32, &lows, otherwise);
             highs.push((same.first().map_or(0, |(value, _)| (value >> 32) as u32), target));
         }

@@ -85,7 +85,10 @@ fn a_huge_file_is_refused_without_reading_it() {
 
 #[test]
 fn deep_nesting_is_an_error_not_a_crash() {
-    let deep = |key: &str| format!("{{\"{key}\": {}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    let deep = |key: &str| {
+        let nest = "[".repeat(100_000) + &"]".repeat(100_000);
+        format!("{{\"ociVersion\": \"1.0.0\", \"root\": {{\"path\": \"r\"}}, \"{key}\": {nest}}}")
+    };
     let line = from_slice(deep("mounts").into_bytes()).unwrap_err().to_string();
     assert!(line.starts_with("invalid JSON: recursion limit exceeded"), "{line}");
     // What is not ours is skipped, whatever it is.
@@ -116,7 +119,9 @@ fn a_capability_by_another_name_than_the_kernels_is_unknown() {
         for set in ["bounding", "effective", "permitted", "inheritable", "ambient"] {
             let mut caps = json!({"bounding": ["CAP_KILL"], "permitted": ["CAP_CHOWN"]});
             caps[set] = json!([name]);
-            let config = read_value(&with(json!({"process": {"cwd": "/", "args": ["x"], "user": {}, "capabilities": caps}})));
+            let config = read_value(&with(
+                json!({"process": {"cwd": "/", "args": ["x"], "user": {}, "capabilities": caps}}),
+            ));
             let want = format!("process.capabilities.{set}[0]: unknown capability {name:?} ignored");
             assert_eq!(config.warnings, [want]);
             let caps = config.spec.process().as_ref().unwrap().capabilities().clone().unwrap();
@@ -125,7 +130,8 @@ fn a_capability_by_another_name_than_the_kernels_is_unknown() {
         }
     }
     // However the key is written.
-    let text = with(json!({"process": {"cwd": "/", "args": ["x"], "user": {}, "CAPS": {"bounding": ["chown"]}}}));
+    let text =
+        with(json!({"process": {"cwd": "/", "args": ["x"], "user": {}, "CAPS": {"bounding": ["chown"]}}}));
     let text = text.to_string().replace("CAPS", "c\\u0061pabilities");
     assert_eq!(from_slice(text.into_bytes()).unwrap().warnings.len(), 1);
 }
@@ -532,8 +538,14 @@ fn keys_in_other_case_are_the_same_keys() {
     assert!(line.contains("linux.devices[0].minor: must be specified"), "{line}");
     for (text, want) in [
         (r#"{"ociVersion": "1.0.0", "Root": {"path": "r"}}"#, Ok(vec![])),
-        (r#"{"ociVersion": "1.0.0", "root": {"path": "r"}, "process": {"Args": ["x"], "cwd": "/"}}"#, Ok(vec![])),
-        (r#"{"ociVersion": "1.0.0", "root": {"path": "r"}, "process": {"args": ["x"], "CWD": "/"}}"#, Ok(vec![])),
+        (
+            r#"{"ociVersion": "1.0.0", "root": {"path": "r"}, "process": {"Args": ["x"], "cwd": "/"}}"#,
+            Ok(vec![]),
+        ),
+        (
+            r#"{"ociVersion": "1.0.0", "root": {"path": "r"}, "process": {"args": ["x"], "CWD": "/"}}"#,
+            Ok(vec![]),
+        ),
         (
             r#"{"ociVersion": "1.0.0", "root": {"path": "r"}, "linux":
                 {"resources": {"hugepageLimits": [{"pagesize": "2MB", "Limit": 5}]}}}"#,
@@ -543,7 +555,8 @@ fn keys_in_other_case_are_the_same_keys() {
         assert_eq!(judge(&parsed(text)), want, "{text}");
     }
     // The exact one is preferred.
-    let both = r#"{"ociversion": "x", "ociVersion": "1.0.0", "root": {"Path": "a", "path": "b"}, "process": 5}"#;
+    let both =
+        r#"{"ociversion": "x", "ociVersion": "1.0.0", "root": {"Path": "a", "path": "b"}, "process": 5}"#;
     let config = from_slice(both.as_bytes().to_vec()).unwrap();
     assert_eq!(config.spec.root().as_ref().unwrap().path().to_str(), Some("b"));
 }
@@ -551,7 +564,9 @@ fn keys_in_other_case_are_the_same_keys() {
 #[test]
 fn what_is_no_character_is_replaced_as_by_go() {
     let read = |value: &[u8]| {
-        let text = [br#"{"ociVersion": "1.0.0", "root": {"path": "r"}, "annotations": {"a": ""#, value, b"\"}}"].concat();
+        let text =
+            [br#"{"ociVersion": "1.0.0", "root": {"path": "r"}, "annotations": {"a": ""#, value, b"\"}}"]
+                .concat();
         let config = from_slice(text).map_err(|e| e.to_string())?;
         serde_json::from_str::<Value>(&config.raw).map_err(|e| e.to_string())?;
         Ok::<_, String>(config.spec.annotations().as_ref().unwrap()["a"].clone())

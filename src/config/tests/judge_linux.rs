@@ -64,8 +64,7 @@ fn namespaces_and_mappings() {
             "linux.uidMappings: has 341 entries, the kernel takes at most 340",
         ),
     ]);
-    let mut config =
-        with(process(json!({"user": {"uid": 9, "gid": 10, "additionalGids": [0, 11]}})));
+    let mut config = with(process(json!({"user": {"uid": 9, "gid": 10, "additionalGids": [0, 11]}})));
     merge(&mut config, user(good.clone(), good));
     assert_eq!(
         judge(&config).unwrap_err(),

@@ -37,12 +37,7 @@ pub struct Options {
 ///
 /// The error names all problems in one line. Its kind is `Config`, or `Unsupported` when the document
 /// is right but this machine cannot do what it asks for.
-pub fn validate(
-    config: &Config,
-    host: &Host,
-    options: &Options,
-    found: Vec<Error>,
-) -> Result<Vec<String>> {
+pub fn validate(config: &Config, host: &Host, options: &Options, found: Vec<Error>) -> Result<Vec<String>> {
     let mut judge = Judge {
         host,
         options: *options,

@@ -509,7 +509,8 @@ fn three_thousand_values_of_one_argument_fit_as_with_libseccomp() {
     for (index, pattern) in patterns.iter().enumerate() {
         let cases: Vec<Case> = (0..3000).map(pattern).collect();
         let rules = cases.iter().map(|(value, errno, next)| {
-            let args = [Some(arg(1, Cmp::ScmpCmpEq, *value, 0)), next.map(|next| arg(2, Cmp::ScmpCmpEq, next, 0))];
+            let args =
+                [Some(arg(1, Cmp::ScmpCmpEq, *value, 0)), next.map(|next| arg(2, Cmp::ScmpCmpEq, next, 0))];
             rule(&["ioctl"], Act::ScmpActErrno, Some(*errno as u32), args.into_iter().flatten().collect())
         });
         let profile = profile(Act::ScmpActAllow, None, rules.collect());
@@ -526,7 +527,9 @@ fn three_thousand_values_of_one_argument_fit_as_with_libseccomp() {
             let (verdict, steps) = ask(*value, next.unwrap_or(0));
             assert_eq!(verdict, 0x5_0000 | *errno as u32, "pattern {index}, {value}");
             worst = worst.max(steps);
-            for (value, next) in [(value ^ 1 << 40, next.unwrap_or(0)), (value + 1, next.unwrap_or(0)), (*value, 10)] {
+            for (value, next) in
+                [(value ^ 1 << 40, next.unwrap_or(0)), (value + 1, next.unwrap_or(0)), (*value, 10)]
+            {
                 let held = values.contains(&value) && cases[0].2.is_none_or(|wanted| wanted == next);
                 assert_eq!(ask(value, next).0 != 0x7fff_0000, held, "pattern {index}, {value}");
             }

@@ -344,7 +344,10 @@ fn what_is_refused() {
             notify(&["read", "write"]),
             "linux.seccomp.syscalls[0].names[1]: SCMP_ACT_NOTIFY cannot be used for the write syscall",
         ),
-        (notify(&["read"]), "linux.seccomp.listenerPath: must be specified: syscalls[0] has the action SCMP_ACT_NOTIFY"),
+        (
+            notify(&["read"]),
+            "linux.seccomp.listenerPath: must be specified: syscalls[0] has the action SCMP_ACT_NOTIFY",
+        ),
         (
             allow(vec![rule(&["read", ""], Act::ScmpActLog, None, vec![])]),
             "linux.seccomp.syscalls[0].names[1]: must not be empty",
