@@ -502,8 +502,8 @@ fn three_thousand_values_of_one_argument_fit_as_with_libseccomp() {
         |n| (n * 7, 1, None),
         |n| (n, 1, None),
         |n| (n * 3 / 2, 1 + n as i32 % 2, None),
-        |n| (n * 7 | 5 << 32, 1 + n as i32 % 50, None),
-        |n| ((n % 3) << 32 | n * 5, 1, None),
+        |n| ((n * 7) | (5 << 32), 1 + n as i32 % 50, None),
+        |n| (((n % 3) << 32) | (n * 5), 1, None),
         |n| (n * 7, 1, Some(9)),
     ];
     for (index, pattern) in patterns.iter().enumerate() {
