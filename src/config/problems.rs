@@ -166,6 +166,19 @@ mod tests {
     }
 
     #[test]
+    fn what_others_find_is_told_once_and_in_the_same_words() {
+        let found = |path: &'static str| Error::new(Kind::Unsupported, "theirs").context(path);
+        let mut p = Problems::default();
+        p.add("linux.cgroupsPath", "ours");
+        p.found(found("linux.cgroupsPath"));
+        p.found(found("linux.seccomp.flags[0]"));
+        p.found(found("linux.seccomp.flags[0]"));
+        let error = p.into_result("config.json").unwrap_err();
+        let want = "config.json: 2 problems: linux.cgroupsPath: ours; linux.seccomp.flags[0]: theirs";
+        assert_eq!((error.to_string().as_str(), error.kind()), (want, Kind::Config));
+    }
+
+    #[test]
     fn many_are_cut() {
         let mut p = Problems::default();
         for i in 0..100 {

@@ -1,6 +1,6 @@
 //! A profile of `linux.seccomp` compiled to one classic BPF program. Pure: nothing is installed or probed here.
 //!
-//! The meaning is that of libseccomp and runc (`rules`); the layout is ours (`layout`): one dispatch by
+//! The meaning is that of libseccomp and runc (`rules`); the layout is ours (`layout`, `block`): one dispatch by
 //! architecture, then a binary tree over ranges of call numbers, so a call takes about ten instructions where a
 //! linear filter takes hundreds, and the kernel has a few hundred to check instead of thousands.
 

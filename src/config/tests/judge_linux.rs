@@ -293,6 +293,10 @@ fn resources() {
             "",
         ),
         (
+            json!({"devices": [{"allow": true, "access": "r", "type": "c", "major": u32::MAX}]}),
+            "devices[0].major: 4294967295 is not a device number",
+        ),
+        (
             json!({"devices": [{"allow": true, "type": "c"}]}),
             "devices[0].access: device access cannot be empty",
         ),
