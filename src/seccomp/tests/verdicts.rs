@@ -342,7 +342,8 @@ fn what_is_refused() {
         ),
         (
             notify(&["read", "write"]),
-            "linux.seccomp.syscalls[0].names[1]: SCMP_ACT_NOTIFY cannot be used for the write syscall",
+            "linux.seccomp.syscalls[0].names[1]: SCMP_ACT_NOTIFY cannot be used for the write syscall; \
+             linux.seccomp.listenerPath: must be specified: syscalls[0] has the action SCMP_ACT_NOTIFY",
         ),
         (
             notify(&["read"]),
