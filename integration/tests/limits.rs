@@ -216,8 +216,9 @@ fn a_fork_past_the_pids_limit_fails() {
     peer_may_differ("crun", "cannot write it", || {
         assert_eq!(forks(resources(json!({"pids": {"limit": -1}})))["made"], 60);
     });
-    peer_may_differ("runc crun", "no limit, before runc 1.4", || {
-        assert_eq!(forks(resources(json!({"pids": {"limit": 0}})))["made"], 0);
+    peer_may_differ("runc", "1 from runc 1.4 on", || {
+        // Podman 3.4 to 5.4.1 write it for -1.
+        assert_eq!(forks(resources(json!({"pids": {"limit": 0}})))["made"], 60);
     });
     let c = resources(json!({"pids": {"limit": 10}})).does(IDLE).start();
     // The container's init and the forking process are two of them.
@@ -227,6 +228,9 @@ fn a_fork_past_the_pids_limit_fails() {
     // Room for the threads of runc's own.
     update_by(&c, json!({"pids": {"limit": 15}})).ok();
     assert_eq!(exec(&c, "forks 60")["made"], 13);
+    update(&c, "--pids-limit 0").ok();
+    update_by(&c, json!({"pids": {"limit": 0}})).ok();
+    assert_eq!(exec(&c, "forks 60")["made"], 13, "0 changes nothing");
     peer_may_differ("crun", "cannot write it", || {
         update(&c, "--pids-limit -1").ok();
         assert_eq!(exec(&c, "forks 60")["made"], 60);

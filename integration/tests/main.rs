@@ -31,4 +31,5 @@ mod security;
 mod signals;
 mod store;
 mod systemd;
+mod values;
 mod words;

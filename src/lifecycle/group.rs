@@ -32,6 +32,20 @@ pub struct Group {
 }
 
 impl Group {
+    /// Every mistake in what a config says about its cgroup, each with its JSON path.
+    pub fn problems(global: &Global, id: &str, spec: &Spec) -> Vec<Error> {
+        let linux = spec.linux().as_ref();
+        let path = linux.and_then(|linux| linux.cgroups_path().as_ref()).and_then(|path| path.to_str());
+        let systemd = global.cgroup_manager == CgroupManager::Systemd;
+        let resources = linux.and_then(|linux| linux.resources().as_ref());
+        let mut found = cgroup::problems(path.filter(|_| !systemd), resources);
+        if systemd {
+            let user = global.rootless.unwrap_or_default();
+            found.extend(Unit::new(path, id, global.program, user, spec.annotations().as_ref()).err());
+        }
+        found
+    }
+
     /// Plans the cgroup of the container `id`. With systemd this connects to it; nothing is made.
     ///
     /// # Errors

@@ -67,7 +67,7 @@ fn exec_config(state: &State) -> Result<crate::config::Config> {
     }
     let config = load(&state.bundle, None)?;
     let options = Options { systemd_cgroup: state.systemd_cgroup, ..Options::default() };
-    validate(&config, crate::host::Host::here(), &options)?;
+    validate(&config, crate::host::Host::here(), &options, Vec::new())?;
     Ok(config)
 }
 

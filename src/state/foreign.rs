@@ -21,8 +21,7 @@ const RUNC_GATE: &str = "exec.fifo";
 /// The file of crun's that has the place of state.json.
 const CRUN_STATE: &str = "status";
 
-/// runc's names of namespaces, and the specification's. Not `mount`: what runc mounts on the host for a container without
-/// that namespace cannot be told from what its engine does, and is left.
+/// runc's names of namespaces, and the specification's.
 const NAMESPACES: [(&str, &str); 7] = [
     ("NEWPID", "pid"),
     ("NEWNET", "network"),
@@ -154,6 +153,9 @@ impl Runc {
         let (spec, cgroup) = (self.spec(&labels), self.record());
         Ok(State {
             made_by: Some("runc"),
+            // What runc mounts on the host for a container without that namespace cannot be told from what its engine does, and
+            // is left.
+            has_own_mounts: Some(true),
             init_process_pid: self.init_process_pid,
             init_process_start: self.init_process_start,
             bundle,
@@ -194,7 +196,7 @@ impl Runc {
                 path => json!({"type": kind, "path": path}),
             })
         });
-        let kinds: Vec<Value> = kinds.chain([json!({"type": "mount"})]).collect();
+        let kinds: Vec<Value> = kinds.collect();
         let annotations: BTreeMap<_, _> = labels.iter().filter(|(name, _)| **name != "bundle").collect();
         let mut spec =
             json!({"ociVersion": "1.0.2", "annotations": annotations, "linux": {"namespaces": kinds}});
@@ -252,7 +254,7 @@ mod tests {
         assert_eq!((state.id.as_str(), state.init_process_pid, state.init_process_start), ("c1", 7, 9));
         assert_eq!((state.bundle.to_str(), state.rootfs.to_str()), (Some("/b"), Some("/b/rootfs")));
         assert_eq!(state.annotations(), [("a.b".to_owned(), "c=d".to_owned())].into());
-        assert!(state.has_own_pid_namespace() && state.has_own_mount_namespace());
+        assert!(state.has_own_pid_namespace() && state.has_own_mounts == Some(true));
         let record: Record = serde_json::from_str(state.cgroup.as_ref().unwrap().get()).unwrap();
         assert_eq!(record.systemd, Some(Unit { name: "runc-c1.scope".into(), user: false }));
         let spec: Value = serde_json::from_str(state.spec.as_ref().unwrap().get()).unwrap();

@@ -72,8 +72,8 @@ impl Judge<'_> {
                 self.bad(format!("{at}.type"), "invalid cgroup device type, expected one of a, b, c");
             }
             for (key, number) in [("major", rule.major()), ("minor", rule.minor())] {
-                // -1 stands for all, as for runc.
-                if let Some(number) = number.filter(|n| !(-1..=i64::from(u32::MAX)).contains(n)) {
+                // -1 stands for all, as for runc. So does the highest number, to cgroup v1.
+                if let Some(number) = number.filter(|n| !(-1..i64::from(u32::MAX)).contains(n)) {
                     self.bad(format!("{at}.{key}"), format!("{number} is not a device number"));
                 }
             }

@@ -105,11 +105,11 @@ impl Out<'_> {
         self.v2_lacks.push(Lack { controller, why, optional: false });
     }
 
-    /// A limit of 0 cannot be set; runc makes it 1, the process itself.
+    /// 0 is no limit, as for runc up to 1.3 and for crun, whatever newer runtimes read in it: Podman 3.4 to 5.4.1 write it
+    /// for `--pids-limit=-1` and CRI-O before 1.29 for no limit at all. Nobody writes it for a container that cannot fork.
     fn pids(&mut self, limit: i64) {
         let value = match limit {
-            0 => "1".to_owned(),
-            n if n < 0 => "max".to_owned(),
+            n if n <= 0 => "max".to_owned(),
             n => n.to_string(),
         };
         self.both(write("pids", "pids.max", value, "linux.resources.pids.limit"));

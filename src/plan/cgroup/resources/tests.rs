@@ -56,7 +56,7 @@ fn block_weight_is_linear() {
 #[test]
 fn pids_absent_zero_unlimited() {
     assert!(v2("{}").is_empty() && v1("{}").is_empty());
-    for (limit, value) in [("0", "1"), ("-1", "max"), ("7", "7")] {
+    for (limit, value) in [("0", "max"), ("-1", "max"), ("7", "7")] {
         let json = format!(r#"{{"pids":{{"limit":{limit}}}}}"#);
         assert_eq!(v2(&json), [format!("pids.max={value}")]);
         assert_eq!(v1(&json), [format!("pids.max={value}")]);

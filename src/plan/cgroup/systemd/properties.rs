@@ -243,8 +243,8 @@ mod tests {
     fn memory_and_pids() {
         let (v2, v1) =
             properties(r#"{"memory":{"limit":100,"reservation":50,"swap":150},"pids":{"limit":0}}"#);
-        assert_eq!(v2, ["TasksMax 1", "MemorySwapMax 50", "MemoryMax 100", "MemoryLow 50"]);
-        assert_eq!(v1, ["TasksMax 1", "MemoryLimit 100"]);
+        assert_eq!(v2, ["TasksMax max", "MemorySwapMax 50", "MemoryMax 100", "MemoryLow 50"]);
+        assert_eq!(v1, ["TasksMax max", "MemoryLimit 100"]);
         let (v2, v1) = properties(r#"{"memory":{"limit":-1},"pids":{"limit":-1}}"#);
         assert_eq!(v2, ["TasksMax max", "MemorySwapMax max", "MemoryMax max"]);
         assert_eq!(v1, ["TasksMax max", "MemoryLimit max"]);
