@@ -102,6 +102,8 @@ fn single_dash_long_flags() {
 #[test]
 fn global_flags_that_engines_pass() {
     let b = Bundle::new();
+    // Of none, newer runcs say so.
+    std::fs::create_dir(&b.root).unwrap();
     let root = b.root.to_str().unwrap();
     runtime(&[&format!("--root={root}"), "--debug", "list"]).ok();
     let log = b.outside().join("log");
@@ -128,6 +130,8 @@ fn it_works_with_an_empty_environment() {
 #[test]
 fn list_as_json_and_table() {
     let b = Bundle::new();
+    // Of none, newer runcs say so.
+    std::fs::create_dir(&b.root).unwrap();
     let empty = b.cmd(["list", "-f", "json"]).run().ok();
     match peer() {
         Peer::Crun => assert_eq!(empty.document(), json!([])),
@@ -185,7 +189,7 @@ fn list_survives_a_broken_entry() {
 fn list_of_a_root_that_is_not_there() {
     let b = Bundle::new();
     assert!(!b.root.exists());
-    b.call_plain("list").ok();
+    peer_differs("runc>=1.2", "an error", || drop(b.call_plain("list").ok()));
 }
 
 #[test]
@@ -265,7 +269,7 @@ fn rootless_spec() {
 
 #[test]
 fn features() {
-    peer_differs("runc crun", "1.1.5 and 1.8.1 know little of it", || {
+    peer_differs("runc<1.2 crun", "tells little of it", || {
         let out = runtime(&["features"]).ok();
         // CRI-O reads both outputs together.
         assert_eq!(out.stderr, "");

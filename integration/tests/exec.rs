@@ -375,7 +375,7 @@ fn exec_cpu_affinity() {
     if cpus.trim() == "0" {
         return skip("one CPU only");
     }
-    peer_differs("runc crun", "newer than these", || {
+    peer_differs("runc<1.3 crun", "older than it", || {
         let b = Bundle::new().set("/process/execCPUAffinity", json!({"initial": "0", "final": "1"}));
         let c = b.does("status Cpus_allowed_list -- sleep").start();
         assert_ne!(c.answer()["Cpus_allowed_list"], "1", "of exec only");
