@@ -1,24 +1,38 @@
-//! The gate between `create` and `start`: a listening socket in the container's state directory.
+//! The gate between `create` and `start` (runc: the exec fifo): a datagram socket in the container's state directory, and a
+//! FIFO beside it.
 //!
-//! Init holds the listener until it executes the user's program. That makes the kernel the keeper of the status: while
-//! a connection can be made the container is created, when it is refused the program runs, and nobody has to write that
-//! down at a moment in which he might be killed. Whoever connects and says nothing has only looked.
+//! Init holds both until it executes the user's program. The kernel therefore keeps the status: while a connection to the
+//! socket can be made the container is created, when it is refused the program runs. No process has to record that at a
+//! moment at which it might be killed. A connection without a datagram changes nothing.
 //!
-//! `start` connects, says "start", and holds on: the accepted end is close-on-exec, so the end of the stream means
-//! that the exec has succeeded, and an error arrives as the very words of the process that failed.
+//! `start` sends "start" and reads the FIFO. Init's end is close-on-exec: the end of the stream means that the exec has
+//! succeeded, and an error arrives in the words of the process that failed.
+//!
+//! Init has loaded its filter by then and has its final capabilities. All that the filter has to allow for the gate are
+//! read(2), and write(2) for an error: no accept, no recvmsg, no close.
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with,
-};
+use rustix::event::{PollFd, PollFlags};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
-use crate::error::{Context, Errno, Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
 
 /// The name of the socket in the state directory.
 pub const NAME: &str = "start.sock";
 
+/// The name of the FIFO, on which a failure comes back.
+pub const REPLY: &str = "start.reply";
+
 const START: &[u8] = b"start";
+
+/// Init's ends.
+#[derive(Debug)]
+pub struct Gate {
+    socket: OwnedFd,
+    reply: OwnedFd,
+}
 
 fn address(dir: BorrowedFd<'_>) -> Result<SocketAddrUnix> {
     // A socket address has 108 bytes; the state directory may be deeper than that.
@@ -26,37 +40,47 @@ fn address(dir: BorrowedFd<'_>) -> Result<SocketAddrUnix> {
         .context("address of the start gate")
 }
 
-fn socket(flags: SocketFlags) -> Result<OwnedFd> {
-    rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags | SocketFlags::CLOEXEC, None)
+fn socket() -> Result<OwnedFd> {
+    // Without a connection to wait for, nothing blocks but init's read.
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
         .context("socket")
 }
 
 /// Makes the gate of the container whose state directory is `dir`.
-pub fn make(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let listener = socket(SocketFlags::empty())?;
-    rustix::net::bind(&listener, &address(dir)?).context("bind the start gate")?;
-    rustix::net::listen(&listener, 16).context("listen at the start gate")?;
-    Ok(listener)
+pub fn make(dir: BorrowedFd<'_>) -> Result<Gate> {
+    let socket = socket()?;
+    rustix::net::bind(&socket, &address(dir)?).context("bind the start gate")?;
+    rustix::fs::mknodat(dir, REPLY, rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
+        .context("make the FIFO of the start gate")?;
+    // Both ways: opening does not wait for a reader, and a write to a `start` that is gone raises no SIGPIPE.
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let reply =
+        rustix::fs::openat(dir, REPLY, flags, Mode::empty()).context("open the FIFO of the start gate")?;
+    Ok(Gate { socket, reply })
 }
 
-/// Waits, as init, until somebody says "start"; the connection on which an error would be told.
-pub fn wait(listener: BorrowedFd<'_>) -> Result<OwnedFd> {
-    loop {
-        let peer = match accept_with(listener, SocketFlags::CLOEXEC) {
-            Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => continue,
-            peer => peer.context("wait for start")?,
-        };
+impl Gate {
+    /// Waits, as init, for "start".
+    pub fn wait(&self) -> Result<()> {
         let mut word = [0u8; 16];
-        match rustix::net::recv(&peer, &mut word, RecvFlags::empty()) {
-            Ok((n, _)) if &word[..n] == START => return Ok(peer),
-            _ => continue,
+        loop {
+            match rustix::io::read(&self.socket, &mut word) {
+                Ok(n) if &word[..n] == START => return Ok(()),
+                Ok(_) | Err(rustix::io::Errno::INTR) => continue,
+                Err(e) => return Err(e).context("wait for start"),
+            }
         }
     }
-}
 
-/// Tells `start` why the exec has failed.
-pub fn fail(peer: BorrowedFd<'_>, error: &Error) {
-    let _ = rustix::net::send(peer, &error.encode(), SendFlags::NOSIGNAL);
+    /// Tells `start` why the exec has failed.
+    pub fn fail(&self, error: &Error) {
+        let _ = crate::path::write_once(self.reply.as_fd(), &error.encode());
+    }
+
+    /// The descriptors, for who has to keep them open.
+    pub fn fds(&self) -> [BorrowedFd<'_>; 2] {
+        [self.socket.as_fd(), self.reply.as_fd()]
+    }
 }
 
 /// What `start` finds.
@@ -64,13 +88,22 @@ pub fn fail(peer: BorrowedFd<'_>, error: &Error) {
 pub enum Knock {
     /// The program runs.
     Started,
-    /// Nobody listens: it was started before, or never created.
+    /// Nothing waits: it was started before, or never created.
     NobodyThere,
 }
 
 /// Starts the container whose state directory is `dir`, and waits until its program is executed.
 pub fn start(dir: BorrowedFd<'_>) -> Result<Knock> {
-    let gate = socket(SocketFlags::empty())?;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let reply = match rustix::fs::openat(dir, REPLY, flags, Mode::empty()) {
+        Err(rustix::io::Errno::NOENT) => return Ok(Knock::NobodyThere),
+        opened => opened.context("open the FIFO of the start gate")?,
+    };
+    // One `start` at a time: a second one that sent its word while the first one's exec is under way would take the end of
+    // that for its own success.
+    rustix::io::retry_on_intr(|| rustix::fs::flock(&reply, FlockOperation::LockExclusive))
+        .context("lock the start gate")?;
+    let gate = socket()?;
     match rustix::net::connect(&gate, &address(dir)?) {
         Ok(()) => {}
         Err(rustix::io::Errno::CONNREFUSED | rustix::io::Errno::NOENT) => return Ok(Knock::NobodyThere),
@@ -78,17 +111,26 @@ pub fn start(dir: BorrowedFd<'_>) -> Result<Knock> {
     }
     match rustix::net::send(&gate, START, SendFlags::NOSIGNAL) {
         Ok(_) => {}
-        Err(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => return Ok(Knock::NobodyThere),
+        Err(rustix::io::Errno::CONNREFUSED | rustix::io::Errno::CONNRESET) => return Ok(Knock::NobodyThere),
         Err(e) => return Err(e).context("send to the start gate"),
     }
-    let mut answer = [0u8; 8192];
+    answer(&reply)
+}
+
+/// The words of a failure, or the end of the stream. Init was there after the FIFO was opened, or the send would have
+/// failed: the end cannot be missed.
+fn answer(reply: &OwnedFd) -> Result<Knock> {
+    let mut words = [0u8; 8192];
     loop {
-        match rustix::net::recv(&gate, &mut answer, RecvFlags::empty()) {
-            Ok((0, _)) => return Ok(Knock::Started),
-            Ok((n, _)) => return Err(Error::decode(&answer[..n])),
+        let mut fds = [PollFd::new(reply, PollFlags::IN)];
+        match rustix::event::poll(&mut fds, None) {
             Err(rustix::io::Errno::INTR) => continue,
-            // Another `start` was first, and ours was never accepted; or init was killed.
-            Err(rustix::io::Errno::CONNRESET) => return Ok(Knock::NobodyThere),
+            polled => polled.context("wait for the container to start")?,
+        };
+        match rustix::io::read(reply, &mut words) {
+            Ok(0) => return Ok(Knock::Started),
+            Ok(n) => return Err(Error::decode(&words[..n])),
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => continue,
             Err(e) => return Err(e).context("wait for the container to start"),
         }
     }
@@ -96,15 +138,10 @@ pub fn start(dir: BorrowedFd<'_>) -> Result<Knock> {
 
 /// Whether init still waits at the gate.
 pub fn is_waiting(dir: BorrowedFd<'_>) -> bool {
-    let look = || -> Result<bool> {
-        let gate = socket(SocketFlags::NONBLOCK)?;
-        Ok(match rustix::net::connect(&gate, &address(dir)?) {
-            Ok(()) => true,
-            // The queue of knocks is full: init is frozen at the gate.
-            Err(e) => crate::sys::errno(e) == Errno::EAGAIN,
-        })
+    let look = || -> Result<()> {
+        rustix::net::connect(socket()?, &address(dir)?).context("connect to the start gate")
     };
-    look().unwrap_or(false)
+    look().is_ok()
 }
 
 /// A process without `process` in its config.json has nothing to execute.
@@ -115,6 +152,7 @@ pub fn nothing_to_start() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Errno;
     use rustix::fs::{Mode, OFlags};
     use std::os::fd::AsFd;
 
@@ -128,28 +166,48 @@ mod tests {
     #[test]
     fn looking_does_not_start() {
         let (dir, fd) = scratch("look");
-        let listener = make(fd.as_fd()).unwrap();
+        let gate = make(fd.as_fd()).unwrap();
         assert!(is_waiting(fd.as_fd()));
         std::thread::scope(|scope| {
-            let init = scope.spawn(|| wait(listener.as_fd()).map(drop));
+            // The end of the program's wait closes its descriptors, as an exec does.
+            let init = scope.spawn(move || gate.wait());
             assert!(is_waiting(fd.as_fd()));
             assert!(matches!(start(fd.as_fd()), Ok(Knock::Started)));
             init.join().unwrap().unwrap();
         });
-        drop(listener);
         assert!(!is_waiting(fd.as_fd()));
         assert!(matches!(start(fd.as_fd()), Ok(Knock::NobodyThere)));
         std::fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]
+    fn of_two_starts_one_succeeds() {
+        let (dir, fd) = scratch("two");
+        let gate = make(fd.as_fd()).unwrap();
+        let started = std::thread::scope(|scope| {
+            scope.spawn(move || {
+                gate.wait().unwrap();
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            });
+            let starts = [(); 2].map(|()| scope.spawn(|| start(fd.as_fd()).unwrap()));
+            starts
+                .map(|start| matches!(start.join().unwrap(), Knock::Started))
+                .iter()
+                .filter(|won| **won)
+                .count()
+        });
+        assert_eq!(started, 1);
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
     fn an_error_is_told() {
         let (dir, fd) = scratch("fail");
-        let listener = make(fd.as_fd()).unwrap();
+        let gate = make(fd.as_fd()).unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                let peer = wait(listener.as_fd()).unwrap();
-                fail(peer.as_fd(), &Error::os(Errno::ENOEXEC, "exec /x"));
+                gate.wait().unwrap();
+                gate.fail(&Error::os(Errno::ENOEXEC, "exec /x"));
             });
             assert_eq!(start(fd.as_fd()).unwrap_err().to_string(), "exec /x: exec format error");
         });

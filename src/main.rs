@@ -9,9 +9,10 @@ use std::io::Write;
 use tare::cli::{self, Command, Failure, Parsed};
 use tare::{commands, log};
 
-/// Called by libc; the arguments are had from `std::env`.
+/// Called by libc. The arguments come from `std::env`.
 #[unsafe(no_mangle)]
-pub extern "C" fn main(_argc: c_int, _argv: *const *const c_char) -> c_int {
+pub extern "C" fn main(_argc: c_int, argv: *mut *mut c_char) -> c_int {
+    tare::sys::start::note_arguments(argv);
     tare::sys::start::fill_standard_descriptors();
     tare::sys::signal::ignore_sigpipe();
     std::process::exit(run())

@@ -229,6 +229,13 @@ pub fn clean(path: &Path) -> PathBuf {
     clean
 }
 
+/// A path of mountinfo, its octal escapes undone.
+pub fn unescape(path: &str) -> String {
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .iter()
+        .fold(path.to_owned(), |path, (escaped, plain)| path.replace(escaped, plain))
+}
+
 /// What sort of file a descriptor is of.
 pub fn file_type(fd: BorrowedFd<'_>) -> Result<FileType, Errno> {
     rustix::fs::fstat(fd).map(|stat| FileType::from_raw_mode(stat.st_mode)).map_err(crate::sys::errno)

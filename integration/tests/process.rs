@@ -330,13 +330,13 @@ fn a_tiny_nofile_limit_does_not_break_the_start() {
 }
 
 #[test]
-fn an_init_that_has_died_of_its_limits_is_told() {
+fn a_limit_of_three_descriptors_leaves_room_for_start() {
     if !tare_only("runc fails in create") {
         return;
     }
-    // Three descriptors are open, and the connection of `start` would be the fourth.
-    let c = Bundle::new().rlimit("NOFILE", 3, 3).create();
-    c.call("start").fails().says("cannot start a container that has stopped");
+    let c = Bundle::new().rlimit("NOFILE", 3, 3).does("umask").create();
+    c.call("start").ok();
+    assert_eq!(c.wait(), 0);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::walk;
 use crate::error::{Errno, Error, Result};
 use rustix::fs::{AtFlags, Mode, OFlags};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 /// A cgroup. Cheap to make: nothing is opened before it is used.
@@ -26,6 +26,11 @@ impl Dir {
         // A hierarchy mounted at an unusual place is named by an absolute path; openat then ignores `at`.
         let path = if below.starts_with('/') { below.to_owned() } else { format!("{base}/{below}") };
         Dir { at: at.clone(), below: below.to_owned(), path }
+    }
+
+    /// The directory that everything here is reached through.
+    pub fn handle(&self) -> BorrowedFd<'_> {
+        self.at.as_fd()
     }
 
     /// A cgroup inside this one. `name` has been checked by the caller.

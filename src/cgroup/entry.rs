@@ -1,12 +1,13 @@
 //! Getting a process into the cgroup.
 
+use super::dir::Dir;
 use super::layout::{Layout, has, parse_own};
 use super::{Group, Manager};
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::cgroup::clean;
 use rustix::fs::OFlags;
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// The open doors of a cgroup. Made by the parent, used by the child.
 #[derive(Debug, Default)]
@@ -172,6 +173,11 @@ impl Manager {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The descriptors that [`Manager::join_rest`] works through.
+    pub fn handles(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.unified().into_iter().chain(self.groups().iter().map(|group| &group.dir)).map(Dir::handle)
     }
 
     /// Whether the cgroup is one of a user's own systemd.

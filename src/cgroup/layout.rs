@@ -168,14 +168,8 @@ fn find_mount(mountinfo: &str, names: &str) -> Option<String> {
         let mut fields = file_system.split(' ');
         let (kind, options) = (fields.next()?, fields.nth(1)?);
         let fits = kind == "cgroup" && names.split(',').all(|name| has(options, name));
-        fits.then(|| mount.split(' ').nth(4).map(unescape))?
+        fits.then(|| mount.split(' ').nth(4).map(crate::path::unescape))?
     })
-}
-
-fn unescape(path: &str) -> String {
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
-        .iter()
-        .fold(path.to_owned(), |path, (escaped, plain)| path.replace(escaped, plain))
 }
 
 #[cfg(test)]

@@ -17,7 +17,8 @@
 //! device program, oom_score_adj,                                               mounts decoupled from the host's
 //!   state with the pid
 //! run: Start ───────────────────────────────────────────────────────────────▶ (looks for it at the end)
-//! opens sources in its mounts ◀── NeedSources ──────────────────────────────── root, mounts, devices
+//! starts a helper that opens
+//!   sources in its mounts     ◀── NeedHelper ───────────────────────────────── root, mounts, devices
 //! passes the terminal on      ◀── Console ──────────────────────────────────── terminal
 //! prestart, createRuntime     ◀── NeedRuntimeHooks ─────────────────────────── createContainer hooks
 //!                                                                              pivot_root, sysctl, read-only, masked
@@ -39,6 +40,7 @@
 //! There is one thread, and none may be started before the clone: that makes ordinary Rust legal in the children.
 //! They write to no standard stream, do not return, and tell every error to the parent.
 
+mod descriptors;
 mod idmap;
 mod parent;
 pub mod protocol;
@@ -53,6 +55,7 @@ pub use parent::{Running, connect, launch, send_fds};
 pub use stage1::ask;
 
 use crate::error::{Context, Error, Kind, Result};
+use crate::gate::Gate;
 use crate::hooks::Identity;
 use crate::plan::Plan;
 use crate::plan::namespaces::{self, Join};
@@ -72,7 +75,7 @@ pub struct Job<'a> {
     /// The namespaces to join.
     pub joins: Joins,
     /// Where init waits for `start`; without one, the launch goes through to the exec.
-    pub gate: Option<OwnedFd>,
+    pub gate: Option<Gate>,
     /// Who this is, for hooks.
     pub identity: &'a Identity,
     /// What becomes of the controlling side of a terminal.
@@ -101,6 +104,8 @@ pub enum Way<'a> {
         admit: &'a dyn Fn(i32) -> Result<()>,
         /// What is left to the process.
         rest: &'a dyn Fn() -> Result<()>,
+        /// The cgroup, whose descriptors `rest` works through.
+        cgroup: &'a crate::cgroup::Manager,
     },
 }
 

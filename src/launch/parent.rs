@@ -3,6 +3,7 @@
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use nix::sys::signal::SigSet;
 use rustix::fs::OFlags;
@@ -10,7 +11,8 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitOptions};
 
 use super::protocol::{Channel, ToChild, ToParent};
-use super::{Job, Terminal, Way, idmap, sources, stage1};
+use super::sources::Helper;
+use super::{Job, Terminal, Way, idmap, stage1};
 use crate::error::{Context, Error, Kind, Result};
 use crate::network::{self, Netlink};
 use crate::path::Proc;
@@ -32,10 +34,15 @@ pub struct Running {
     /// The controlling side of its terminal, if the parent keeps it.
     pub console: Option<OwnedFd>,
     channel: Channel,
+    /// Opens sources for it while it builds.
+    helper: Option<Helper>,
     armed: bool,
     /// The word to start has been said.
     told: bool,
 }
+
+/// How often the parent looks whether the child that it waits for was stopped.
+const STOPPED_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs a launch up to the point where nothing but the exec is left.
 ///
@@ -54,6 +61,7 @@ pub fn launch(mut job: Job<'_>) -> Result<Running> {
         },
     };
     let (ours, theirs) = Channel::pair()?;
+    ours.look_up_after(STOPPED_CHECK_INTERVAL)?;
     let into = match job.cgroup {
         Way::Open(entry) => entry.into.as_ref().map(|dir| dir.as_fd()),
         Way::Admitted { .. } => None,
@@ -67,8 +75,16 @@ pub fn launch(mut job: Job<'_>) -> Result<Running> {
         Forked::Parent(pid, pidfd) => (pid, pidfd),
     };
     drop(theirs);
-    let mut running =
-        Running { pid, pidfd, ignored: u32::MAX, console: None, channel: ours, armed: true, told: false };
+    let mut running = Running {
+        pid,
+        pidfd,
+        ignored: u32::MAX,
+        console: None,
+        channel: ours,
+        helper: None,
+        armed: true,
+        told: false,
+    };
     attend(&mut running, &mut job, steps)?;
     Ok(running)
 }
@@ -119,7 +135,7 @@ fn attend(running: &mut Running, job: &mut Job<'_>, steps: Steps) -> Result<()> 
             done = true;
             meanwhile(running, job)?;
         }
-        match running.channel.hear_child()? {
+        match running.hear()? {
             Some(ToParent::NeedCgroup) => {
                 if let Way::Admitted { admit, .. } = job.cgroup {
                     admit(stage1)?;
@@ -144,9 +160,10 @@ fn attend(running: &mut Running, job: &mut Job<'_>, steps: Steps) -> Result<()> 
                 running.channel.tell_child(&ToChild::Done)?;
                 ahead = ahead.saturating_sub(1);
             }
-            Some(ToParent::NeedSources) => {
+            Some(ToParent::NeedHelper) => {
                 if let Some(rootfs) = &job.plan.rootfs {
-                    sources::provide(rootfs, running.pid, running.pidfd.as_fd(), &running.channel)?;
+                    let (pid, pidfd) = (running.pid, running.pidfd.as_fd());
+                    running.helper = Some(Helper::start(rootfs, pid, pidfd, &running.channel)?);
                 }
                 ahead = ahead.saturating_sub(1);
             }
@@ -186,10 +203,12 @@ fn attend(running: &mut Running, job: &mut Job<'_>, steps: Steps) -> Result<()> 
                 }
                 running.channel.tell_child(&ToChild::Done)?;
             }
-            Some(ToParent::Ready) if done => return Ok(()),
-            Some(ToParent::Ready) => return meanwhile(running, job),
+            Some(ToParent::Ready) => {
+                running.helper = None;
+                return if done { Ok(()) } else { meanwhile(running, job) };
+            }
             Some(ToParent::Failed(e)) => return Err(e),
-            Some(ToParent::Source(..) | ToParent::SourcesDone) => {
+            Some(ToParent::Need(_) | ToParent::Socket(_)) => {
                 return Err(Error::new(Kind::System, "unexpected message on the init socket"));
             }
             None => return Err(died(running, job)),
@@ -276,7 +295,22 @@ impl Running {
     /// caller keeps it.
     pub fn restored(pid: i32, pidfd: OwnedFd, console: Option<OwnedFd>) -> Result<Running> {
         let (channel, _) = Channel::pair()?;
-        Ok(Running { pid, pidfd, ignored: 0, console, channel, armed: true, told: true })
+        Ok(Running { pid, pidfd, ignored: 0, console, channel, helper: None, armed: true, told: true })
+    }
+
+    /// Hears the child. One that was stopped would be waited for without end: a process of the container may send SIGSTOP to
+    /// one that an exec brings in, as soon as it sees that.
+    fn hear(&self) -> Result<Option<ToParent>> {
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        self.channel.hear_child_or(&mut || match rustix::process::waitid(
+            WaitId::PidFd(self.pidfd.as_fd()),
+            options,
+        ) {
+            Ok(Some(status)) if status.stopped() => {
+                Err(Error::new(Kind::System, "the process was stopped by a signal before its exec"))
+            }
+            _ => Ok(()),
+        })
     }
 
     /// Lets init go to the gate, where it waits for `start` on its own.
@@ -291,7 +325,7 @@ impl Running {
         if !self.told {
             self.channel.tell_child(&ToChild::Start { ignored: self.ignored })?;
         }
-        match self.channel.hear_child()? {
+        match self.hear()? {
             // Its end was close-on-exec.
             None => {}
             Some(ToParent::Failed(e)) => return Err(e),
@@ -312,6 +346,7 @@ impl Drop for Running {
         if self.armed {
             let _ = pidfd::send_signal(self.pidfd.as_fd(), libc::SIGKILL);
             let _ = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
+            self.helper = None;
             // A stage 2 whose InitPid was never heard is our child too.
             while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
         }

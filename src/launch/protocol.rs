@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::io::Errno as Rerrno;
 use rustix::net::{
@@ -15,6 +16,7 @@ use rustix::net::{
 };
 
 use crate::error::{Context, Error, Kind, Result};
+use crate::rootfs::Wanted;
 
 /// From the child to the parent.
 #[derive(Debug)]
@@ -25,13 +27,12 @@ pub enum ToParent {
     NeedIdMap,
     /// Stage 1 has unshared its time namespace: write the offsets.
     NeedTimeOffsets,
-    /// Stage 2 is in its mount namespace: open the sources there.
-    NeedSources,
-    /// One source: 0 is the root, n + 1 mount n. Sent by the helper, over stage 2's end, to the parent, which
-    /// passes it on.
-    Source(u32, OwnedFd),
-    /// The last source has been sent.
-    SourcesDone,
+    /// Stage 2 is in its mount namespace: start the helper that opens sources there.
+    NeedHelper,
+    /// Said to the helper: open this.
+    Need(Wanted),
+    /// The socket of a process that becomes criu.
+    Socket(OwnedFd),
     /// Stage 2 has this pid.
     InitPid(i32),
     /// The mounts stand: run the prestart and createRuntime hooks.
@@ -57,8 +58,12 @@ pub enum ToParent {
 pub enum ToChild {
     /// What was asked for is done.
     Done,
-    /// A source, as in [`ToParent::Source`].
-    Source(u32, OwnedFd),
+    /// The socket of the helper.
+    Helper(OwnedFd),
+    /// Said by the helper: what it was asked for.
+    Opened(OwnedFd),
+    /// Said by the helper: why it could not.
+    Failed(Error),
     /// Go on to the exec. May come before the answer to what the child has asked for, and even before it asks.
     Start {
         /// The signals to be reset before it, signal 1 in bit 0.
@@ -97,9 +102,9 @@ impl Channel {
         match message {
             ToParent::NeedIdMap => self.send(1, 0, None, &[]),
             ToParent::NeedTimeOffsets => self.send(2, 0, None, &[]),
-            ToParent::NeedSources => self.send(3, 0, None, &[]),
-            ToParent::Source(index, fd) => self.send(4, *index, Some(fd.as_fd()), &[]),
-            ToParent::SourcesDone => self.send(5, 0, None, &[]),
+            ToParent::NeedHelper => self.send(3, 0, None, &[]),
+            ToParent::Need(wanted) => self.send(4, number_of(*wanted), None, &[]),
+            ToParent::Socket(fd) => self.send(5, 0, Some(fd.as_fd()), &[]),
             ToParent::InitPid(pid) => self.send(6, *pid as u32, None, &[]),
             ToParent::NeedRuntimeHooks => self.send(7, 0, None, &[]),
             ToParent::Console(fd) => self.send(8, 0, Some(fd.as_fd()), &[]),
@@ -112,16 +117,28 @@ impl Channel {
         }
     }
 
+    /// Has [`Channel::hear_child_or`] look up after this time.
+    pub fn look_up_after(&self, time: Duration) -> Result<()> {
+        let timeout = rustix::net::sockopt::Timeout::Recv;
+        rustix::net::sockopt::set_socket_timeout(&self.socket, timeout, Some(time))
+            .context("set the time limit of the init socket")
+    }
+
     /// Hears the child; `None` when every process that could speak is gone.
     pub fn hear_child(&self) -> Result<Option<ToParent>> {
-        let Some(packet) = self.receive()? else { return Ok(None) };
+        self.hear_child_or(&mut || Ok(()))
+    }
+
+    /// The same. `idle` is called whenever nothing has come for some time.
+    pub fn hear_child_or(&self, idle: &mut dyn FnMut() -> Result<()>) -> Result<Option<ToParent>> {
+        let Some(packet) = self.receive_or(idle)? else { return Ok(None) };
         let (tag, number) = (packet.tag, packet.number);
         Ok(Some(match tag {
             1 => ToParent::NeedIdMap,
             2 => ToParent::NeedTimeOffsets,
-            3 => ToParent::NeedSources,
-            4 => ToParent::Source(number, packet.fd()?),
-            5 => ToParent::SourcesDone,
+            3 => ToParent::NeedHelper,
+            4 => ToParent::Need(wanted_of(number)),
+            5 => ToParent::Socket(packet.fd()?),
             6 => ToParent::InitPid(number as i32),
             7 => ToParent::NeedRuntimeHooks,
             8 => ToParent::Console(packet.fd()?),
@@ -139,8 +156,10 @@ impl Channel {
     pub fn tell_child(&self, message: &ToChild) -> Result<()> {
         match message {
             ToChild::Done => self.send(32, 0, None, &[]),
-            ToChild::Source(index, fd) => self.send(33, *index, Some(fd.as_fd()), &[]),
+            ToChild::Helper(fd) => self.send(33, 0, Some(fd.as_fd()), &[]),
             ToChild::Start { ignored } => self.send(34, *ignored, None, &[]),
+            ToChild::Opened(fd) => self.send(35, 0, Some(fd.as_fd()), &[]),
+            ToChild::Failed(error) => self.send(36, 0, None, &error.encode()),
         }
     }
 
@@ -154,20 +173,45 @@ impl Channel {
         }
     }
 
-    /// Hears the parent's last word, with which the child goes on to the exec or to the gate.
+    /// Hears the parent's last word, with which the child goes on to the exec or to the gate. By read(2), which a filter that
+    /// is loaded by now allows sooner than recvmsg(2).
     pub fn hear_last_word(&self) -> Result<Option<ToChild>> {
-        match self.start.take() {
-            Some(ignored) => Ok(Some(ToChild::Start { ignored })),
-            None => self.hear_any(),
+        if let Some(ignored) = self.start.take() {
+            return Ok(Some(ToChild::Start { ignored }));
         }
+        let mut head = [0u8; 16];
+        loop {
+            return match rustix::io::read(&self.socket, &mut head) {
+                // As in `receive`.
+                Err(Rerrno::INTR | Rerrno::CONNRESET) => continue,
+                Err(e) => Err(e).context("read from the init socket"),
+                Ok(0) => Ok(None),
+                Ok(5) => match (head[0], u32::from_le_bytes([head[1], head[2], head[3], head[4]])) {
+                    (32, _) => Ok(Some(ToChild::Done)),
+                    (34, ignored) => Ok(Some(ToChild::Start { ignored })),
+                    _ => Err(garbled()),
+                },
+                Ok(_) => Err(garbled()),
+            };
+        }
+    }
+
+    /// Whether the other side is gone.
+    pub fn is_ended(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec};
+        let mut fds = [PollFd::new(&self.socket, PollFlags::empty())];
+        let polled = rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+        polled.is_ok() && fds[0].revents().contains(PollFlags::HUP)
     }
 
     fn hear_any(&self) -> Result<Option<ToChild>> {
         let Some(packet) = self.receive()? else { return Ok(None) };
         Ok(Some(match packet.tag {
             32 => ToChild::Done,
-            33 => ToChild::Source(packet.number, packet.fd()?),
+            33 => ToChild::Helper(packet.fd()?),
             34 => ToChild::Start { ignored: packet.number },
+            35 => ToChild::Opened(packet.fd()?),
+            36 => ToChild::Failed(Error::decode(&packet.rest)),
             _ => return Err(garbled()),
         }))
     }
@@ -195,6 +239,10 @@ impl Channel {
     }
 
     fn receive(&self) -> Result<Option<Packet>> {
+        self.receive_or(&mut || Ok(()))
+    }
+
+    fn receive_or(&self, idle: &mut dyn FnMut() -> Result<()>) -> Result<Option<Packet>> {
         let mut bytes = [0u8; MAX];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -204,6 +252,7 @@ impl Channel {
                 // ECONNRESET tells once that the other end was closed with something unread in it, such as an early
                 // Start. What it had said before is still to be heard, and then its end.
                 Err(Rerrno::INTR | Rerrno::CONNRESET) => continue,
+                Err(Rerrno::AGAIN) => idle()?,
                 got => break got.context("receive from the init socket")?,
             }
         };
@@ -228,6 +277,12 @@ impl AsFd for Channel {
     }
 }
 
+impl From<Channel> for OwnedFd {
+    fn from(channel: Channel) -> OwnedFd {
+        channel.socket
+    }
+}
+
 struct Packet {
     tag: u8,
     number: u32,
@@ -238,6 +293,23 @@ struct Packet {
 impl Packet {
     fn fd(self) -> Result<OwnedFd> {
         self.fd.ok_or_else(garbled)
+    }
+}
+
+/// The root, the place, and then the sources.
+fn number_of(wanted: Wanted) -> u32 {
+    match wanted {
+        Wanted::Root => 0,
+        Wanted::Place => 1,
+        Wanted::Source(index) => index as u32 + 2,
+    }
+}
+
+fn wanted_of(number: u32) -> Wanted {
+    match number {
+        0 => Wanted::Root,
+        1 => Wanted::Place,
+        index => Wanted::Source(index as usize - 2),
     }
 }
 
@@ -290,9 +362,18 @@ mod tests {
     fn descriptors_travel() {
         let (parent, child) = Channel::pair().unwrap();
         let null = std::fs::File::open("/dev/null").unwrap();
-        parent.tell_child(&ToChild::Source(3, null.into())).unwrap();
-        let Some(ToChild::Source(3, fd)) = child.hear_parent().unwrap() else { panic!() };
+        parent.tell_child(&ToChild::Opened(null.into())).unwrap();
+        let Some(ToChild::Opened(fd)) = child.hear_parent().unwrap() else { panic!() };
         assert_eq!(rustix::fs::fstat(fd).unwrap().st_rdev, rustix::fs::makedev(1, 3));
+    }
+
+    #[test]
+    fn what_is_wanted_arrives() {
+        let (helper, init) = Channel::pair().unwrap();
+        for wanted in [Wanted::Root, Wanted::Place, Wanted::Source(0), Wanted::Source(300)] {
+            init.tell_parent(&ToParent::Need(wanted)).unwrap();
+            assert!(matches!(helper.hear_child().unwrap(), Some(ToParent::Need(heard)) if heard == wanted));
+        }
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! A helper of the parent's: opens the sources of mounts with the host's rights, in the container's mount namespace.
+//! A helper of the parent's: opens the root and the sources of mounts with the host's rights, in the container's mount
+//! namespace.
 //!
-//! Only for containers with a user namespace or id-mapped mounts. It is a process of its own because to enter a
-//! mount namespace is to lose one's root and cwd, which the parent still needs.
+//! Only for containers with a user namespace or id-mapped mounts. It is a process of its own because entering a mount
+//! namespace resets the root and the working directory, which the parent still needs. Stage 2 asks it for each file when its
+//! turn comes, over a socket of the two, whose end ends the helper.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -10,33 +12,58 @@ use rustix::process::WaitIdOptions;
 use rustix::thread::ThreadNameSpaceType;
 
 use super::protocol::{Channel, ToChild, ToParent};
+use super::stage1;
 use crate::error::{Context, Errno, Error, Kind, Result};
 use crate::path::Proc;
 use crate::plan::libc_flag::NEWUSER;
-use crate::plan::rootfs::{Action, IdMap, Rootfs};
-use crate::rootfs::source;
+use crate::plan::rootfs::{IdMap, Mount, Rootfs};
+use crate::rootfs::source::{Host, Wanted};
 use crate::sys::clone::{self, Forked};
 use crate::sys::mount::mount_idmap;
 use crate::sys::pidfd;
 
-/// Opens the root and the sources of `plan` in the mount namespace of `init`, and hands them to it over `channel`.
-pub fn provide(plan: &Rootfs, init: i32, init_pidfd: BorrowedFd<'_>, channel: &Channel) -> Result<()> {
-    let (ours, theirs) = Channel::pair()?;
-    match clone::clone3(0, None).context("start the helper that opens mount sources")? {
-        Forked::Child => {
-            drop(ours);
-            let told = match open_all(plan, init, init_pidfd, &theirs) {
-                Ok(()) => theirs.tell_parent(&ToParent::SourcesDone),
-                Err(e) => theirs.tell_parent(&ToParent::Failed(e)),
-            };
-            clone::exit_now(told.is_err() as i32)
+/// The parent's side: a helper that runs.
+#[derive(Debug)]
+pub struct Helper {
+    pidfd: OwnedFd,
+}
+
+impl Helper {
+    /// Starts one in the mount namespace of `init`, and hands init its socket over `channel`.
+    pub fn start(plan: &Rootfs, init: i32, init_pidfd: BorrowedFd<'_>, channel: &Channel) -> Result<Helper> {
+        let (its, inits) = Channel::pair()?;
+        match clone::clone3(0, None).context("start the helper that opens mount sources")? {
+            Forked::Child => {
+                drop(inits);
+                let served = stage1::end_with_the_parent(channel)
+                    .and_then(|()| serve(plan, init, init_pidfd, &its))
+                    .or_else(|e| its.tell_child(&ToChild::Failed(e)));
+                clone::exit_now(served.is_err() as i32)
+            }
+            Forked::Parent(_, pidfd) => {
+                drop(its);
+                let helper = Helper { pidfd };
+                channel.tell_child(&ToChild::Helper(inits.into()))?;
+                Ok(helper)
+            }
         }
-        Forked::Parent(_, helper) => {
-            drop(theirs);
-            let passed = pass_on(&ours, channel);
-            let _ = rustix::process::waitid(pidfd_id(&helper), WaitIdOptions::EXITED);
-            passed
-        }
+    }
+}
+
+impl Drop for Helper {
+    /// Init has closed its end, or has ended.
+    fn drop(&mut self) {
+        let _ = rustix::process::waitid(pidfd_id(&self.pidfd), WaitIdOptions::EXITED);
+    }
+}
+
+/// Init's side: asks for one file, and waits for it.
+pub fn ask(helper: &Channel, wanted: Wanted) -> Result<OwnedFd> {
+    helper.tell_parent(&ToParent::Need(wanted))?;
+    match helper.hear_parent()? {
+        Some(ToChild::Opened(fd)) => Ok(fd),
+        Some(ToChild::Failed(e)) => Err(e),
+        _ => Err(Error::new(Kind::System, "the helper that opens mount sources has died")),
     }
 }
 
@@ -44,40 +71,41 @@ fn pidfd_id(fd: &OwnedFd) -> rustix::process::WaitId<'_> {
     rustix::process::WaitId::PidFd(fd.as_fd())
 }
 
-fn pass_on(helper: &Channel, init: &Channel) -> Result<()> {
-    loop {
-        match helper.hear_child()? {
-            Some(ToParent::Source(index, fd)) => init.tell_child(&ToChild::Source(index, fd))?,
-            Some(ToParent::SourcesDone) => return init.tell_child(&ToChild::Done),
-            Some(ToParent::Failed(e)) => return Err(e),
-            _ => return Err(Error::new(Kind::System, "the helper that opens mount sources has died")),
-        }
-    }
-}
-
-fn open_all(plan: &Rootfs, init: i32, init_pidfd: BorrowedFd<'_>, channel: &Channel) -> Result<()> {
+fn serve(plan: &Rootfs, init: i32, init_pidfd: BorrowedFd<'_>, channel: &Channel) -> Result<()> {
     rustix::thread::move_into_thread_name_spaces(init_pidfd, ThreadNameSpaceType::MOUNT)
         .context("enter the mount namespace of the container")?;
-    channel.tell_parent(&ToParent::Source(0, source::open_root(plan)?))?;
-    for (index, mount) in plan.mounts.iter().enumerate() {
-        let Action::Bind { source: path } = &mount.action else { continue };
-        let tree = source::open(&mount.options, path).with_context(|| mount.describe())?;
-        if let Some(map) = &mount.idmap {
-            let userns = user_namespace(map, init).with_context(|| mount.describe())?;
-            mount_idmap(tree.as_fd(), map.recursive, userns.as_fd())
-                .map_err(|errno| {
-                    // Of a tmpfs before Linux 6.3, of an overlay before 5.19, of sysfs always.
-                    let why =
-                        if errno == Errno::EINVAL { " (which its file system may not support)" } else { "" };
-                    Error::os(errno, format!("map the ids of the mount{why}"))
-                })
-                .with_context(|| mount.describe())?;
-        }
-        channel.tell_parent(&ToParent::Source(index as u32 + 1, tree))?;
+    let mut host = Host::new(plan);
+    loop {
+        let wanted = match channel.hear_child()? {
+            Some(ToParent::Need(wanted)) => wanted,
+            _ => return Ok(()),
+        };
+        let answer = match open(&mut host, plan, wanted, init) {
+            Ok(fd) => ToChild::Opened(fd),
+            Err(e) => ToChild::Failed(e),
+        };
+        channel.tell_child(&answer)?;
     }
-    Ok(())
 }
 
+fn open(host: &mut Host<'_>, plan: &Rootfs, wanted: Wanted, init: i32) -> Result<OwnedFd> {
+    let tree = host.open(wanted)?;
+    if let Wanted::Source(index) = wanted
+        && let Some(Mount { idmap: Some(map), .. }) = plan.mounts.get(index)
+    {
+        map_ids(&tree, map, init)?;
+    }
+    Ok(tree)
+}
+
+fn map_ids(tree: &OwnedFd, map: &IdMap, init: i32) -> Result<()> {
+    let userns = user_namespace(map, init)?;
+    mount_idmap(tree.as_fd(), map.recursive, userns.as_fd()).map_err(|errno| {
+        // Of a tmpfs before Linux 6.3, of an overlay before 5.19, of sysfs always.
+        let why = if errno == Errno::EINVAL { " (which its file system may not support)" } else { "" };
+        Error::os(errno, format!("map the ids of the mount{why}"))
+    })
+}
 /// A user namespace with the mappings of `map`; without any, the container's.
 fn user_namespace(map: &IdMap, init: i32) -> Result<OwnedFd> {
     let proc = Proc::open()?;

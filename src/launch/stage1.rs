@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::thread::ThreadNameSpaceType;
 
 use super::protocol::{Channel, ToChild, ToParent};
-use super::{Job, Joins, Way, stage2};
+use super::{Job, Joins, Way, descriptors, stage2};
 use crate::error::{Context, Errno, Error, Kind, Result};
 use crate::plan::Steps;
 use crate::plan::libc_flag::{NEWTIME, NEWUSER};
@@ -36,6 +36,9 @@ enum Role {
 }
 
 fn enter(job: &Job<'_>, steps: Steps, channel: &Channel) -> Result<Role> {
+    end_with_the_parent(channel)?;
+    descriptors::keep_for_entering(job, channel)?;
+    crate::sys::start::conceal_arguments();
     if let Some(process) =
         job.plan.process.as_ref().filter(|process| !process.cpu_affinity.initial.is_empty())
     {
@@ -103,6 +106,8 @@ fn enter(job: &Job<'_>, steps: Steps, channel: &Channel) -> Result<Role> {
             steps.rest
         }
     };
+    // From here on processes of the container may see this one, or its child.
+    descriptors::keep_lasting(job, channel)?;
     match rest {
         Rest::Nothing => Ok(Role::Init),
         Rest::Unshare(kinds) => {
@@ -170,6 +175,18 @@ fn join_one(join: &Join, fd: &OwnedFd) -> Result<()> {
 fn describe(join: &Join) -> String {
     let kind = namespaces::name(join.kind);
     format!("linux.namespaces[{}]: join {kind} namespace {}", join.index, join.path.display())
+}
+
+/// Has the kernel kill this process when the parent dies: half of a container must not live on. The kernel forgets it
+/// with every change of user (prctl(2)), so it is said again after those.
+pub fn end_with_the_parent(channel: &Channel) -> Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .context("set the parent death signal")?;
+    // It may have died before.
+    match channel.is_ended() {
+        true => Err(Error::new(Kind::System, "the runtime has gone")),
+        false => Ok(()),
+    }
 }
 
 /// Makes this process unreachable for ptrace and /proc/PID/{exe,fd,root} from inside the container.

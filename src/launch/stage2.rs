@@ -1,54 +1,50 @@
 //! Stage 2: the container's init, which builds the inside and becomes the user's program.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::AsFd;
 
 use rustix::fs::Mode;
 
-use super::Job;
 use super::protocol::{Channel, ToChild, ToParent};
-use super::stage1::{ask, fail};
+use super::stage1::{self, ask, fail};
 use super::tail::{self, Settled, Surroundings};
+use super::{Job, descriptors, sources};
 use crate::console::Pty;
 use crate::error::{Context, Error, Kind, Result};
 use crate::gate;
 use crate::network::Netlink;
 use crate::path::Proc;
 use crate::plan::libc_flag::NEWCGROUP;
-use crate::rootfs::{self, Prepared, Sources};
-use crate::sys::{clone, exec};
+use crate::rootfs::{self, Prepared};
+use crate::sys::clone;
 
 /// Runs stage 2. Does not return: it executes, or ends.
 pub fn run(job: &Job<'_>, channel: &Channel) -> ! {
-    let surroundings = Surroundings {
-        seccomp: job.seccomp,
-        start_container: &job.plan.hooks.start_container,
-        identity: job.identity,
-        channel,
-    };
-    let settled = match build(job, channel, &surroundings) {
+    let surroundings = Surroundings { job, channel };
+    let settled = stage1::end_with_the_parent(channel)
+        .and_then(|()| build(job, channel))
+        .and_then(|settled| get_ready(settled, surroundings));
+    let settled = match settled {
         Ok(settled) => settled,
         Err(e) => fail(channel, e),
     };
-    match wait(job, channel) {
-        Ok(Word::Parent { ignored }) => {
-            let error = execute(settled, &surroundings, ignored);
+    match (wait(channel), &job.gate) {
+        (Ok(ToChild::Start { ignored }), None) => {
+            let ready = tail::restore_signals(ignored);
+            let error = ready.map_or_else(|e| e, |()| execute(settled, surroundings));
             fail(channel, error)
         }
-        Ok(Word::Gate(peer)) => {
-            let error = execute(settled, &surroundings, u32::MAX);
-            gate::fail(peer.as_fd(), &error);
+        (Ok(ToChild::Done), Some(gate)) => {
+            let error = gate.wait().map_or_else(|e| e, |()| execute(settled, surroundings));
+            gate.fail(&error);
             clone::exit_now(1)
         }
-        Err(e) => fail(channel, e),
+        (Ok(_), _) => fail(channel, Error::new(Kind::System, "unexpected message on the init socket")),
+        (Err(e), _) => fail(channel, e),
     }
 }
 
 /// Everything that can be done, and can fail, before `start`.
-fn build<'a>(
-    job: &Job<'a>,
-    channel: &Channel,
-    surroundings: &Surroundings<'_>,
-) -> Result<Option<Settled<'a>>> {
+fn build<'a>(job: &Job<'a>, channel: &Channel) -> Result<Option<Settled<'a>>> {
     let plan = job.plan;
     rustix::process::setsid().context("start a session")?;
     if plan.namespaces.new & NEWCGROUP != 0 {
@@ -84,7 +80,7 @@ fn build<'a>(
         }
     };
     match &plan.process {
-        Some(process) => tail::settle(process, surroundings, console, proc.as_ref()).map(Some),
+        Some(process) => tail::settle(process, Surroundings { job, channel }, console, proc).map(Some),
         None => Ok(None),
     }
 }
@@ -97,11 +93,16 @@ fn build_rootfs(
 ) -> Result<Option<Proc>> {
     let plan = job.plan;
     rootfs::isolate(rootfs)?;
-    let sources = match !job.unprivileged && rootfs.wants_helper(&plan.namespaces) {
-        true => ask_for_sources(channel, rootfs.mounts.len())?,
-        false => Sources::Own,
+    let prepared = match !job.unprivileged && rootfs.wants_helper(&plan.namespaces) {
+        true => {
+            let helper = helper(channel)?;
+            Prepared::new(rootfs, &mut |wanted| sources::ask(&helper, wanted), job.cgroup_view)?
+        }
+        false => {
+            let mut host = rootfs::source::Host::new(rootfs);
+            Prepared::new(rootfs, &mut |wanted| host.open(wanted), job.cgroup_view)?
+        }
     };
-    let prepared = Prepared::new(rootfs, sources, job.cgroup_view)?;
     *console = open_console(job, channel, || match prepared.devpts() {
         Some(devpts) => Pty::open(devpts),
         None => prepared.open_pty(),
@@ -146,68 +147,52 @@ fn open_console(job: &Job<'_>, channel: &Channel, open: impl FnOnce() -> Result<
     Ok(Some(pty))
 }
 
-fn ask_for_sources(channel: &Channel, mounts: usize) -> Result<Sources> {
-    channel.tell_parent(&ToParent::NeedSources)?;
-    let mut root = None;
-    let mut given: Vec<Option<OwnedFd>> = (0..mounts).map(|_| None).collect();
-    loop {
-        match channel.hear_parent()? {
-            Some(ToChild::Source(0, fd)) => root = Some(fd),
-            Some(ToChild::Source(index, fd)) => {
-                if let Some(slot) = given.get_mut(index as usize - 1) {
-                    *slot = Some(fd);
-                }
-            }
-            Some(ToChild::Done) => break,
-            _ => return Err(Error::new(Kind::System, "the runtime has gone")),
-        }
-    }
-    let root = root.ok_or_else(|| Error::new(Kind::System, "no root file system from the runtime"))?;
-    Ok(Sources::Given(root, given))
-}
-
-/// Who has said that it is time to execute.
-enum Word {
-    /// The parent, which knows what signals are ignored.
-    Parent { ignored: u32 },
-    /// Who came to the gate, over this connection, on which a failure is to be told.
-    Gate(OwnedFd),
-}
-
-/// Reports to the parent and waits for the word to execute.
-fn wait(job: &Job<'_>, channel: &Channel) -> Result<Word> {
-    if let Some(gate) = &job.gate {
-        // Init may wait at the gate for days: what it has inherited from the engine, pipes that somebody reads to
-        // their end among it, goes before `create` returns.
-        let first = 3 + job.plan.process.as_ref().map_or(0, |process| process.preserve_fds);
-        close_all_but(&[gate.as_raw_fd(), channel.as_fd().as_raw_fd()], first);
-    }
-    channel.tell_parent(&ToParent::Ready)?;
-    match (channel.hear_last_word()?, &job.gate) {
-        (Some(ToChild::Start { ignored }), _) => Ok(Word::Parent { ignored }),
-        (Some(ToChild::Done), Some(gate)) => gate::wait(gate.as_fd()).map(Word::Gate),
+/// The socket of the helper that opens sources; its end, on the way out, ends the helper.
+fn helper(channel: &Channel) -> Result<Channel> {
+    channel.tell_parent(&ToParent::NeedHelper)?;
+    match channel.hear_parent()? {
+        Some(ToChild::Helper(socket)) => Ok(Channel::new(socket)),
         _ => Err(Error::new(Kind::System, "the runtime has gone")),
     }
 }
 
-fn close_all_but(keep: &[RawFd], first: u32) {
-    let mut from = first;
-    let mut keep: Vec<u32> = keep.iter().filter_map(|&fd| u32::try_from(fd).ok()).collect();
-    keep.sort_unstable();
-    for fd in keep {
-        if fd > from {
-            // Their owners are up the stack, where this process never returns.
-            let _ = exec::close_range_forgotten(from, fd - 1);
-        }
-        from = from.max(fd + 1);
+/// The last that can fail before the parent is told that all is ready.
+///
+/// Init may wait at the gate for days. What it has inherited from the engine, pipes that are read to their end among it, is
+/// closed before `create` returns, and it waits with the rights that its program will have: whoever can reach it by then
+/// gains nothing. After the filter is loaded nothing but read, write and execve may be needed.
+fn get_ready<'a>(
+    mut settled: Option<Settled<'a>>,
+    surroundings: Surroundings<'_, '_>,
+) -> Result<Option<Settled<'a>>> {
+    let job = surroundings.job;
+    descriptors::keep_lasting(job, surroundings.channel)?;
+    rustix::process::set_parent_process_death_signal(None).context("clear the parent death signal")?;
+    if let Some(settled) = &settled {
+        settled.pass_descriptors_on()?;
     }
-    let _ = exec::close_range_forgotten(from, u32::MAX);
+    if job.gate.is_some() {
+        tail::restore_signals(u32::MAX)?;
+    }
+    // The listener of a filter that notifies is handed over while the container is being created. Any other filter is
+    // loaded as late as can be, so that it need not allow what is left.
+    let notifies = job.seccomp.is_some_and(|program| program.notify.is_some());
+    match &mut settled {
+        Some(settled) if job.gate.is_some() || notifies => settled.give_up_rights(surroundings)?,
+        _ => {}
+    }
+    Ok(settled)
 }
 
-fn execute(settled: Option<Settled<'_>>, surroundings: &Surroundings<'_>, ignored: u32) -> Error {
-    let Some(settled) = settled else { return gate::nothing_to_start() };
-    match tail::restore_signals(ignored) {
-        Ok(()) => settled.execute(surroundings),
-        Err(e) => e,
+/// Reports to the parent and waits for its last word.
+fn wait(channel: &Channel) -> Result<ToChild> {
+    channel.tell_parent(&ToParent::Ready)?;
+    channel.hear_last_word()?.ok_or_else(|| Error::new(Kind::System, "the runtime has gone"))
+}
+
+fn execute(settled: Option<Settled<'_>>, surroundings: Surroundings<'_, '_>) -> Error {
+    match settled {
+        Some(settled) => settled.execute(surroundings),
+        None => gate::nothing_to_start(),
     }
 }

@@ -9,25 +9,21 @@ use std::path::Path;
 use rustix::fs::Mode;
 
 use super::protocol::{Channel, ToChild, ToParent};
+use super::{Job, descriptors};
 use crate::console::Pty;
 use crate::error::{Context, Errno, Error, Kind, Result};
-use crate::hooks::Identity;
 use crate::path::Proc;
+use crate::plan::Process;
 use crate::plan::process::Capabilities;
-use crate::plan::{HookPlan, Process};
-use crate::seccomp::Program;
 use crate::security::{caps, ids, lsm};
 use crate::sys::exec::{self, Strings};
 use crate::sys::{keyctl, sched, seccomp, signal};
 
 /// What the tail needs beside the process.
-pub struct Surroundings<'a> {
-    /// The compiled filter.
-    pub seccomp: Option<&'a Program>,
-    /// Hooks to run just before the exec.
-    pub start_container: &'a [HookPlan],
-    /// For the hooks' state.
-    pub identity: &'a Identity,
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a, 'j> {
+    /// The launch.
+    pub job: &'a Job<'j>,
     /// To the parent.
     pub channel: &'a Channel,
 }
@@ -45,9 +41,9 @@ pub struct Settled<'a> {
 /// Sets everything up to the exec.
 pub fn settle<'a>(
     process: &'a Process,
-    context: &Surroundings<'_>,
+    context: Surroundings<'_, '_>,
     console: Option<Pty>,
-    proc: Option<&Proc>,
+    proc: Option<Proc>,
 ) -> Result<Settled<'a>> {
     if process.args.is_empty() {
         return Err(crate::gate::nothing_to_start());
@@ -73,16 +69,11 @@ pub fn settle<'a>(
     }
     ids::own_stdio(process)?;
     if process.apparmor.is_some() || process.selinux.is_some() {
-        let own;
-        let proc = match proc {
-            Some(proc) => proc,
-            None => {
-                own = private_proc()?;
-                &own
-            }
-        };
-        lsm::set_exec_labels(process, proc)?;
+        let proc = proc.map_or_else(private_proc, Ok)?;
+        lsm::set_exec_labels(process, &proc)?;
     }
+    // What was needed to build the inside is closed before the first path of the image is resolved: the working directory.
+    descriptors::keep_lasting(context.job, context.channel)?;
     if process.no_new_privileges {
         rustix::thread::set_no_new_privs(true).context("process.noNewPrivileges: set no_new_privs")?;
     }
@@ -94,8 +85,9 @@ pub fn settle<'a>(
     let entered = enter_cwd(process);
     caps::drop_bounding(process.capabilities.bounding)?;
     ids::become_user(process, process.uid != 0)?;
+    super::stage1::end_with_the_parent(context.channel)?;
     let mut extra = 0;
-    if context.seccomp.is_some() && !process.no_new_privileges {
+    if context.job.seccomp.is_some() && !process.no_new_privileges {
         extra |= caps::SYS_ADMIN;
     }
     if !process.rlimits.is_empty() {
@@ -115,25 +107,19 @@ pub fn settle<'a>(
     let path = find_executable(process)?;
     // Late: what was opened until here need not fit into them.
     set_rlimits(process, context.channel)?;
-    let mut settled = Settled {
+    Ok(Settled {
         process,
         path,
         args: Strings::new(process.args.clone()),
         env: Strings::new(env),
         capabilities,
         confined: false,
-    };
-    // A filter that notifies is loaded now, for its listener has to be handed over while the container is being
-    // created; any other as late as can be, so that it need not allow what waiting takes.
-    if context.seccomp.is_some_and(|program| program.notify.is_some()) {
-        settled.give_up_rights(context)?;
-    }
-    Ok(settled)
+    })
 }
 
 impl Settled<'_> {
     /// Takes the last rights away, runs the startContainer hooks, and executes. Returns only to say what failed.
-    pub fn execute(mut self, context: &Surroundings<'_>) -> Error {
+    pub fn execute(mut self, context: Surroundings<'_, '_>) -> Error {
         match self.prepare(context) {
             Err(e) => e,
             Ok(()) => {
@@ -143,10 +129,20 @@ impl Settled<'_> {
         }
     }
 
-    /// The filter and the final capabilities. Loading a filter takes CAP_SYS_ADMIN, or no_new_privs: with that the
+    /// Lets the program have what `--preserve-fds` and `LISTEN_FDS` name.
+    pub fn pass_descriptors_on(&self) -> Result<()> {
+        for fd in 3..3 + self.process.preserve_fds {
+            exec::set_cloexec(fd as i32, false).with_context(|| format!("pass on descriptor {fd}"))?;
+        }
+        Ok(())
+    }
+
+    /// The filter and the final capabilities, once. Loading a filter takes CAP_SYS_ADMIN, or no_new_privs: with that the
     /// capabilities go first, and the filter need not allow it.
-    fn give_up_rights(&mut self, context: &Surroundings<'_>) -> Result<()> {
-        self.confined = true;
+    pub fn give_up_rights(&mut self, context: Surroundings<'_, '_>) -> Result<()> {
+        if std::mem::replace(&mut self.confined, true) {
+            return Ok(());
+        }
         if self.process.no_new_privileges {
             caps::set_final(&self.capabilities)?;
             self.load_filter(context)
@@ -156,26 +152,22 @@ impl Settled<'_> {
         }
     }
 
-    fn prepare(&mut self, context: &Surroundings<'_>) -> Result<()> {
-        if !self.confined {
-            self.give_up_rights(context)?;
-        }
-        if !context.start_container.is_empty() {
+    fn prepare(&mut self, context: Surroundings<'_, '_>) -> Result<()> {
+        self.give_up_rights(context)?;
+        let hooks = &context.job.plan.hooks.start_container;
+        if !hooks.is_empty() {
             // Under all restrictions: these are programs of the container, which it may have replaced.
-            let state = context.identity.state("created", rustix::process::getpid().as_raw_nonzero().get());
+            let state =
+                context.job.identity.state("created", rustix::process::getpid().as_raw_nonzero().get());
             let env: Vec<String> =
                 self.process.env.iter().map(|var| var.to_string_lossy().into_owned()).collect();
-            crate::hooks::run("startContainer", context.start_container, &state, Some(&env))?;
-        }
-        let first = 3 + self.process.preserve_fds;
-        for fd in 3..first {
-            exec::set_cloexec(fd as i32, false).with_context(|| format!("pass on descriptor {fd}"))?;
+            crate::hooks::run("startContainer", hooks, &state, Some(&env))?;
         }
         Ok(())
     }
 
-    fn load_filter(&self, context: &Surroundings<'_>) -> Result<()> {
-        let Some(program) = context.seccomp else { return Ok(()) };
+    fn load_filter(&self, context: Surroundings<'_, '_>) -> Result<()> {
+        let Some(program) = context.job.seccomp else { return Ok(()) };
         let listener = seccomp::install(&program.filter, program.flags)
             .context("linux.seccomp: load the seccomp filter")?;
         if let Some(listener) = listener {

@@ -244,7 +244,7 @@ fn make(global: &Global, options: &CreateOptions, mode: Mode) -> Result<Ready> {
         seccomp: program.as_ref(),
         cgroup: match &entry {
             Some(entry) => Way::Open(entry),
-            None => Way::Admitted { admit: &admit, rest: &rest },
+            None => Way::Admitted { admit: &admit, rest: &rest, cgroup: &scaffold.manager },
         },
         cgroup_view: &view,
         joins,
@@ -285,7 +285,7 @@ pub(super) fn at_the_door(
     reservation: &Reservation,
     notify_socket: Option<&std::ffi::OsStr>,
     mode: Mode,
-) -> Result<(Option<Relay>, Option<std::os::fd::OwnedFd>)> {
+) -> Result<(Option<Relay>, Option<gate::Gate>)> {
     let notify = match notify_socket {
         None => None,
         Some(to) => {

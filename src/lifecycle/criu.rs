@@ -174,7 +174,7 @@ impl Criu {
                 drop(ours);
                 let ready = prepare(&theirs).and_then(|()| directories.reopen());
                 let error = match ready.and_then(|()| make_socket(&theirs)) {
-                    Ok(socket) => become_criu(&program, &socket, directories, start.fds),
+                    Ok(socket) => become_criu(&program, &socket, directories, start.fds, &theirs),
                     Err(e) => e,
                 };
                 let _ = theirs.tell_parent(&ToParent::Failed(error));
@@ -191,7 +191,7 @@ impl Criu {
                     admit(pid)?;
                     ours.tell_child(&ToChild::Done)?;
                 }
-                (Some(ToParent::Source(_, fd)), _) => socket = Some(fd),
+                (Some(ToParent::Socket(fd)), _) => socket = Some(fd),
                 (Some(ToParent::Failed(e)), _) => return Err(e),
                 // Its end was close-on-exec.
                 (None, Some(socket)) => return Ok(Criu { pid, child, socket }),
@@ -329,18 +329,26 @@ fn make_socket(channel: &Channel) -> Result<OwnedFd> {
     let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
     let (ours, its) =
         rustix::net::socketpair(family, kind, SocketFlags::CLOEXEC, None).context("socketpair")?;
-    channel.tell_parent(&ToParent::Source(0, ours))?;
+    channel.tell_parent(&ToParent::Socket(ours))?;
     Ok(its)
 }
 
 /// Executes criu. Returns only to say why it failed.
-fn become_criu(program: &Path, socket: &OwnedFd, directories: &Directories, fds: &[BorrowedFd<'_>]) -> Error {
+fn become_criu(
+    program: &Path,
+    socket: &OwnedFd,
+    directories: &Directories,
+    fds: &[BorrowedFd<'_>],
+    channel: &Channel,
+) -> Error {
     let prepared = || -> Result<_> {
-        exec::close_range_on_exec(3).context("close descriptors")?;
         let work = directories.work.as_ref().map(|work| work.fd.as_fd());
-        let own = [directories.images(), socket.as_fd()].into_iter().chain(work);
-        for fd in fds.iter().copied().chain(own).map(|fd| fd.as_raw_fd()) {
-            exec::set_cloexec(fd, false).context("keep a descriptor")?;
+        let mut keep = vec![channel.as_fd()];
+        keep.extend(fds.iter().copied().chain([directories.images(), socket.as_fd()]).chain(work));
+        exec::close_all_but(3, &keep).context("close descriptors")?;
+        // The channel is close-on-exec: its end tells of the exec.
+        for fd in &keep[1..] {
+            exec::set_cloexec(fd.as_raw_fd(), false).context("keep a descriptor")?;
         }
         // It waits for children of its own, and its helpers for pipes.
         signal::default(u32::MAX);

@@ -117,7 +117,8 @@ pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
         Err(e) if e.errno() == Some(Errno::EACCES) && whole && manager.is_of_user() => {
             let again = self::terminal_again(&plan, options)?;
             let admit = |pid| manager.attach(pid);
-            launch(Way::Admitted { admit: &admit, rest: &|| Ok(()) }, again).map_err(failed)?
+            launch(Way::Admitted { admit: &admit, rest: &|| Ok(()), cgroup: &manager }, again)
+                .map_err(failed)?
         }
         launched => launched.map_err(failed)?,
     };

@@ -132,11 +132,6 @@ impl Mount {
         }
     }
 
-    /// Whether its source has to be opened by a process with the host's rights.
-    pub fn wants_source(&self) -> bool {
-        matches!(self.action, Action::Bind { .. })
-    }
-
     fn new(index: usize, mount: &oci::Mount, bundle: &Path) -> Result<Mount> {
         let options = mount.options().as_deref().unwrap_or_default();
         let options = MountOptions::parse(options);
@@ -200,6 +195,11 @@ impl Rootfs {
             cwd: spec.process().as_ref().map(|process| clean(process.cwd())),
             label: linux.mount_label().clone().filter(|label| !label.is_empty()),
         })
+    }
+
+    /// Whether `linux.rootfsPropagation` lets mounts spread to the host.
+    pub fn is_shared(&self) -> bool {
+        self.propagation.is_some_and(|flags| flags & libc::MS_SHARED != 0)
     }
 
     /// Whether a helper with the host's rights has to open the sources of the bind mounts: the container's root is

@@ -12,6 +12,7 @@ mod copy_up;
 mod devices;
 mod fs;
 mod hide;
+mod no_pivot;
 pub mod source;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -28,13 +29,13 @@ use crate::plan::rootfs::{Action, Mount, Rootfs};
 use crate::sys::mount::{MountAttr, mount_setattr};
 
 pub use cgroup::View as CgroupView;
+pub use source::Wanted;
 
-/// Before pivot_root: the root is mounted over the old one, which is still what paths mean.
+/// Before pivot_root: the root is mounted at root.path, and the host's tree is still what paths mean, for hooks and for the
+/// sources of later mounts.
 pub struct Prepared<'a> {
     plan: &'a Rootfs,
     root: Root,
-    /// What the root is mounted on: with a mount namespace of its own the old root.
-    place: OwnedFd,
     proc: Option<Proc>,
     devpts: Option<OwnedFd>,
     hide: hide::Sources,
@@ -51,13 +52,8 @@ pub struct Entered<'a> {
     hide: hide::Sources,
 }
 
-/// Where the sources of bind mounts come from.
-pub enum Sources {
-    /// This process opens them itself.
-    Own,
-    /// A helper with the host's rights has opened them: the root, then one for each mount that wants one.
-    Given(OwnedFd, Vec<Option<OwnedFd>>),
-}
+/// Opens what a file system is made of: [`source::Host`] in this process, or a helper.
+pub type Open<'a> = dyn FnMut(Wanted) -> Result<OwnedFd> + 'a;
 
 /// Decouples this mount namespace from the host's, as config.json wants it.
 pub fn isolate(plan: &Rootfs) -> Result<()> {
@@ -67,18 +63,15 @@ pub fn isolate(plan: &Rootfs) -> Result<()> {
     // Whatever the root is to be in the end: what is not to be shared with the host must not be a peer of the host's
     // mounts for a moment, or the unmounting of the old root would be propagated.
     let flags = match plan.propagation {
-        Some(flags) if flags & libc::MS_SHARED != 0 => flags,
+        Some(flags) if plan.is_shared() => flags,
         _ => libc::MS_SLAVE | libc::MS_REC,
     };
-    let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .context("open /")?;
-    propagate(root.as_fd(), flags).context("set the propagation of /")?;
-    if flags & libc::MS_SHARED != 0 {
-        // The mount that the new root goes onto must not be shared: the root would be propagated to the host,
-        // and pivot_root refuses it.
-        propagate(root.as_fd(), libc::MS_PRIVATE).context("make / private")?;
-    }
-    Ok(())
+    let root = open_root_directory()?;
+    propagate(root.as_fd(), flags).context("set the propagation of /")
+}
+
+fn open_root_directory() -> Result<OwnedFd> {
+    rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).context("open /")
 }
 
 /// Does all that makes a container's file system, up to its last mount, in a mount namespace that is left and gone with it
@@ -89,7 +82,8 @@ pub fn rehearse(plan: &Rootfs, cgroups: &CgroupView) -> Result<()> {
         rustix::fs::open("/proc/self/ns/mnt", flags, Mode::empty()).context("open /proc/self/ns/mnt")?;
     crate::sys::clone::unshare(crate::plan::libc_flag::NEWNS).context("unshare the mount namespace")?;
     isolate(plan)?;
-    drop(Prepared::new(plan, Sources::Own, cgroups)?);
+    let mut host = source::Host::new(plan);
+    drop(Prepared::new(plan, &mut |wanted| host.open(wanted), cgroups)?);
     let kind = Some(rustix::thread::LinkNameSpaceType::Mount);
     rustix::thread::move_into_link_name_space(own.as_fd(), kind).context("return to the mount namespace")
 }
@@ -110,9 +104,7 @@ pub fn mount_at(plan: &Rootfs, place: &Path) -> Result<()> {
 /// Sets the attributes of bind mounts that are in their place already, in this mount namespace, whose root is the
 /// container's. Where nothing is mounted there is nothing to restrict.
 pub fn set_attributes<'a>(mounts: impl Iterator<Item = (&'a Path, &'a MountOptions)>) -> Result<()> {
-    let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .context("open /")?;
-    let root = Root::new(root);
+    let root = Root::new(open_root_directory()?);
     for (path, options) in mounts {
         let Ok(mount) = root.open(path, OFlags::PATH) else { continue };
         match source::configure(mount.as_fd(), options) {
@@ -130,33 +122,24 @@ fn propagate(mount: BorrowedFd<'_>, flags: u64) -> Result<(), Errno> {
 
 impl<'a> Prepared<'a> {
     /// Mounts the root and everything in it.
-    pub fn new(plan: &'a Rootfs, sources: Sources, cgroups: &CgroupView) -> Result<Prepared<'a>> {
-        let (root, mut given) = match sources {
-            Sources::Given(root, given) => (root, Some(given)),
-            Sources::Own => (source::open_root(plan)?, None),
-        };
-        // Over the old root rather than at its own path: that is a directory which the container's root may not
-        // be allowed to reach, and here no path is needed.
-        let at = if plan.own_namespace { Path::new("/") } else { &plan.path };
-        let place = rustix::fs::open(at, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .with_context(|| format!("open {}", at.display()))?;
+    pub fn new(plan: &'a Rootfs, open: &mut Open<'_>, cgroups: &CgroupView) -> Result<Prepared<'a>> {
+        let root = open(Wanted::Root)?;
+        let place = open(Wanted::Place)?;
         if !plan.own_namespace {
             // On the host nothing of ours is to spread.
             propagate(root.as_fd(), libc::MS_PRIVATE | libc::MS_REC).context("make the root private")?;
-        } else if plan.propagation.is_some_and(|flags| flags & libc::MS_SHARED != 0) {
+        } else if plan.is_shared() {
             // The copy of a shared mount is its peer, which pivot_root refuses.
             propagate(root.as_fd(), libc::MS_PRIVATE).context("make the root private")?;
         }
         attach(root.as_fd(), place.as_fd()).with_context(|| format!("mount root {}", plan.path.display()))?;
+        drop(place);
         let hide = hide::Sources::open(plan)?;
         let root = Root::new(root);
-        let mut prepared = Prepared { plan, root, place, proc: None, devpts: None, hide };
-        for (i, mount) in plan.mounts.iter().enumerate() {
-            let source = match (&mut given, mount.wants_source()) {
-                (Some(given), true) => given.get_mut(i).and_then(Option::take),
-                _ => None,
-            };
-            prepared.mount(mount, source, cgroups).with_context(|| mount.describe())?;
+        let mut prepared = Prepared { plan, root, proc: None, devpts: None, hide };
+        for (index, mount) in plan.mounts.iter().enumerate() {
+            let mut open = || open(Wanted::Source(index));
+            prepared.mount(mount, &mut open, cgroups).with_context(|| mount.describe())?;
         }
         if plan.populate_dev {
             devices::populate(&prepared.root, plan)?;
@@ -169,13 +152,15 @@ impl<'a> Prepared<'a> {
         Ok(prepared)
     }
 
-    fn mount(&mut self, mount: &Mount, source: Option<OwnedFd>, cgroups: &CgroupView) -> Result<()> {
+    fn mount(
+        &mut self,
+        mount: &Mount,
+        open: &mut dyn FnMut() -> Result<OwnedFd>,
+        cgroups: &CgroupView,
+    ) -> Result<()> {
         match &mount.action {
             Action::Bind { source: path } => {
-                let tree = match source {
-                    Some(tree) => tree,
-                    None => source::open(&mount.options, path)?,
-                };
+                let tree = open()?;
                 let kind = path::file_type(tree.as_fd())
                     .with_context(|| format!("stat source {}", path.display()))?;
                 if kind == FileType::Symlink && mount.options.copy_symlink {
@@ -324,25 +309,32 @@ impl<'a> Prepared<'a> {
 
     /// Makes the rootfs this process's root and forgets the old one.
     pub fn enter(self) -> Result<Entered<'a>> {
-        let Prepared { plan, root, place: old, proc, devpts, hide } = self;
-        if plan.no_pivot || !plan.own_namespace {
-            rustix::process::fchdir(&root).context("chdir to the rootfs")?;
-            rustix::process::chroot(".").context("chroot to the rootfs")?;
-        } else {
-            rustix::process::fchdir(&root).context("chdir to the rootfs")?;
-            // The new root and the place for the old one may be the same: the old is then on top.
-            rustix::process::pivot_root(".", ".")
-                .with_context(|| format!("pivot_root to {}", plan.path.display()))?;
-            if plan.propagation.is_some_and(|flags| flags & libc::MS_SHARED != 0) {
-                // Or the unmount below is propagated to the host.
-                propagate(old.as_fd(), libc::MS_SLAVE | libc::MS_REC).context("make the old root a slave")?;
+        let Prepared { plan, root, proc, devpts, hide } = self;
+        match (plan.own_namespace, plan.no_pivot) {
+            (false, _) => {
+                rustix::process::fchdir(&root).context("chdir to the rootfs")?;
+                rustix::process::chroot(".").context("chroot to the rootfs")?;
             }
-            rustix::process::fchdir(&old).context("chdir to the old root")?;
-            rustix::mount::unmount(".", UnmountFlags::DETACH).context("unmount the old root")?;
+            (true, true) => no_pivot::enter(&root)?,
+            (true, false) => pivot(plan, &root)?,
         }
         rustix::process::chdir("/").context("chdir to /")?;
         Ok(Entered { plan, root, proc, devpts, hide })
     }
+}
+
+fn pivot(plan: &Rootfs, root: &Root) -> Result<()> {
+    let old = open_root_directory()?;
+    rustix::process::fchdir(root).context("chdir to the rootfs")?;
+    // The new root and the place for the old one may be the same: the old is then on top.
+    rustix::process::pivot_root(".", ".")
+        .with_context(|| format!("pivot_root to {}", plan.path.display()))?;
+    if plan.is_shared() {
+        // Or the unmount below is propagated to the host.
+        propagate(old.as_fd(), libc::MS_SLAVE | libc::MS_REC).context("make the old root a slave")?;
+    }
+    rustix::process::fchdir(&old).context("chdir to the old root")?;
+    rustix::mount::unmount(".", UnmountFlags::DETACH).context("unmount the old root")
 }
 
 impl Entered<'_> {

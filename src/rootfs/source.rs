@@ -1,20 +1,126 @@
-//! The sources of bind mounts: paths of the host, opened as detached copies.
+//! What a file system is made of: the root, the place where it is mounted, and the sources of bind mounts. Paths of the host,
+//! opened as detached copies.
 //!
 //! Run by stage 2 itself, or, when that lacks the host's rights, by a helper which has them and is in the same mount
 //! namespace: the copies must be of the container's mounts, which are already decoupled from the host's and
 //! whose flags a user namespace has locked, not of the host's own.
+//!
+//! Each is opened when its turn comes: a source may lie in the rootfs, where an earlier mount of the list has filled it.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::CWD;
-use rustix::mount::OpenTreeFlags;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags};
+use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 
-use super::set_recursive_attributes;
+use super::{clone_mount, propagate, set_recursive_attributes};
 use crate::config::mount_options::MountOptions;
-use crate::error::{Context, Errno, Result};
-use crate::plan::rootfs::Rootfs;
+use crate::error::{Context, Errno, Error, Kind, Result};
+use crate::plan::rootfs::{Action, Rootfs};
 use crate::sys::mount::{MountAttr, mount_setattr};
+
+/// What is to be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// A copy of the root, with all that is mounted in it.
+    Root,
+    /// The directory that the root is mounted on: root.path.
+    Place,
+    /// The source of this mount of the plan.
+    Source(usize),
+}
+
+/// Opens what a plan wants, in the mount namespace of the container.
+pub struct Host<'a> {
+    plan: &'a Rootfs,
+    /// The mount that holds the place, when it was shared.
+    holder: Option<Holder>,
+}
+
+struct Holder {
+    id: u64,
+    /// A detached copy of it, which is a peer of the host's.
+    peer: OwnedFd,
+}
+
+impl<'a> Host<'a> {
+    /// Nothing is opened yet.
+    pub fn new(plan: &'a Rootfs) -> Host<'a> {
+        Host { plan, holder: None }
+    }
+
+    /// Opens it.
+    pub fn open(&mut self, wanted: Wanted) -> Result<OwnedFd> {
+        match wanted {
+            Wanted::Root => open_root(self.plan),
+            Wanted::Place => self.open_place(),
+            Wanted::Source(index) => match self.plan.mounts.get(index).map(|mount| (&mount.action, mount)) {
+                Some((Action::Bind { source }, mount)) => self.open_source(&mount.options, source),
+                _ => Err(Error::new(Kind::System, format!("mounts[{index}] has no source"))),
+            },
+        }
+    }
+
+    /// A root that is mounted on a shared mount would be propagated to the host, and pivot_root(2) refuses it: the mount that
+    /// holds the place, and no other, is made private.
+    fn open_place(&mut self) -> Result<OwnedFd> {
+        let path = &self.plan.path;
+        let place = open_directory(CWD, path).with_context(|| format!("open {}", path.display()))?;
+        if self.plan.own_namespace && self.plan.is_shared() {
+            let (holder, id) =
+                mount_of(&place).with_context(|| format!("find the mount of {}", path.display()))?;
+            let peer = clone_mount(holder.as_fd(), false).context("copy the mount of the root's parent")?;
+            propagate(holder.as_fd(), libc::MS_PRIVATE)
+                .context("make the mount of the root's parent private")?;
+            self.holder = Some(Holder { id, peer });
+        }
+        Ok(place)
+    }
+
+    fn open_source(&self, options: &MountOptions, path: &Path) -> Result<OwnedFd> {
+        let tree = open_tree(options, path)?;
+        let shared = options.propagation.iter().any(|flags| flags & libc::MS_SHARED != 0);
+        if let (Some(holder), true) = (&self.holder, shared) {
+            holder.join(path, tree.as_fd()).with_context(|| format!("share source {}", path.display()))?;
+        }
+        Ok(tree)
+    }
+}
+
+impl Holder {
+    /// Makes the copy of a source that lies on this mount a peer of the host's mount, as it would be if this had stayed
+    /// shared.
+    fn join(&self, source: &Path, tree: BorrowedFd<'_>) -> Result<()> {
+        let stat = rustix::fs::statx(CWD, source, AtFlags::empty(), StatxFlags::MNT_ID).context("stat")?;
+        if stat.stx_mnt_id != self.id {
+            return Ok(());
+        }
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH
+            | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH
+            | MoveMountFlags::MOVE_MOUNT_SET_GROUP;
+        match rustix::mount::move_mount(&self.peer, "", tree, "", flags) {
+            // Before Linux 5.15: it becomes a peer group of its own, as with runc.
+            Err(rustix::io::Errno::INVAL) => Ok(()),
+            joined => joined.context("join the peer group"),
+        }
+    }
+}
+
+fn open_directory(at: impl AsFd, path: &Path) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::openat(at, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// The root of the mount that a directory is in, and that mount's id.
+fn mount_of(directory: &OwnedFd) -> Result<(OwnedFd, u64)> {
+    let mut at = directory.try_clone().context("dup")?;
+    loop {
+        let stat = rustix::fs::statx(&at, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).context("stat")?;
+        if stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+            return Ok((at, stat.stx_mnt_id));
+        }
+        at = open_directory(&at, Path::new("..")).context("open ..")?;
+    }
+}
 
 /// The root, with all that is mounted in it.
 pub fn open_root(plan: &Rootfs) -> Result<OwnedFd> {
@@ -26,7 +132,7 @@ pub fn open_root(plan: &Rootfs) -> Result<OwnedFd> {
 }
 
 /// The source of one bind mount.
-pub fn open(options: &MountOptions, path: &Path) -> Result<OwnedFd> {
+fn open_tree(options: &MountOptions, path: &Path) -> Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if options.recursive_bind {
         flags |= OpenTreeFlags::AT_RECURSIVE;

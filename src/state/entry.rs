@@ -80,7 +80,7 @@ impl Entry {
         if rustix::fs::fstat(&self.dir).with_context(what)?.st_nlink == 0 {
             return Ok(());
         }
-        for name in [gate::NAME, STATE] {
+        for name in [gate::NAME, gate::REPLY, STATE] {
             match unlinkat(&self.dir, name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(error) => return Err(error).with_context(what),

@@ -55,11 +55,24 @@ pub fn close_range_on_exec(first: u32) -> Result<(), Errno> {
     .map(drop)
 }
 
-/// Closes the descriptors `first..=last` behind the backs of their owners.
+/// Closes every descriptor from `first` on but those in `keep`, bypassing their `OwnedFd`s.
 ///
 /// For a child that never returns to the frames which own them: it executes, or ends by [`exit_now`]
 /// (super::clone::exit_now), and runs no destructor of theirs.
-pub fn close_range_forgotten(first: u32, last: u32) -> Result<(), Errno> {
+pub fn close_all_but(first: u32, keep: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    let mut keep: Vec<u32> = keep.iter().filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok()).collect();
+    keep.sort_unstable();
+    let mut from = first;
+    for fd in keep {
+        if fd > from {
+            close_range(from, fd - 1)?;
+        }
+        from = from.max(fd + 1);
+    }
+    close_range(from, u32::MAX)
+}
+
+fn close_range(first: u32, last: u32) -> Result<(), Errno> {
     // SAFETY: see above: no owner of such a descriptor is ever used or dropped again in this process.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
 }

@@ -9,7 +9,8 @@
 //! touches only its arguments, its stack and data relative to the program counter, and calls nothing of libc's, not even a
 //! `memcmp` or `strlen` that the compiler might make out of a loop (which is what the volatile reads prevent).
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ffi::{CStr, c_char};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 /// Whether the executable was found to be on a read-only mount.
 static SEALED: AtomicBool = AtomicBool::new(false);
@@ -17,6 +18,55 @@ static SEALED: AtomicBool = AtomicBool::new(false);
 /// Whether the first instructions have seen that this process's executable is on a read-only mount.
 pub fn is_sealed() -> bool {
     SEALED.load(Ordering::Relaxed)
+}
+
+/// `argv` of `main`: the pointers to the arguments, NULL, those to the environment, NULL.
+static ARGUMENTS: AtomicPtr<*mut c_char> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Notes where the arguments are. Called by `main`, with its own.
+pub fn note_arguments(argv: *mut *mut c_char) {
+    ARGUMENTS.store(argv, Ordering::Relaxed);
+}
+
+/// Overwrites the arguments and the environment of this process with its name and "init". For a child that a container may
+/// look at: /proc/PID/cmdline is everybody's to read, and environ and mem are for CAP_SYS_PTRACE. They hold what the
+/// caller was given, the secrets of its environment and `exec --env` among it.
+pub fn conceal_arguments() {
+    let argv = ARGUMENTS.load(Ordering::Relaxed);
+    if argv.is_null() {
+        return;
+    }
+    // SAFETY: both lists end with NULL and their strings lie in the pages that the kernel made for them before the first
+    // instruction, which are writable and stay. No reference to them is held: std copies what it is asked for.
+    unsafe {
+        let mut title = [0u8; 32];
+        let length = match argv.read().is_null() {
+            true => 0,
+            false => title_of(CStr::from_ptr(argv.read()).to_bytes(), &mut title),
+        };
+        let mut room = 0;
+        let mut at = argv;
+        for list in 0..2 {
+            while !at.read().is_null() {
+                let size = CStr::from_ptr(at.read()).count_bytes();
+                std::ptr::write_bytes(at.read(), 0, size);
+                // The strings follow each other: the title may run over the end of the first.
+                room += if list == 0 { size + 1 } else { 0 };
+                at = at.add(1);
+            }
+            at = at.add(1);
+        }
+        if length < room {
+            std::ptr::copy_nonoverlapping(title.as_ptr(), argv.read().cast(), length);
+        }
+    }
+}
+
+/// The name of the program in `title`, and " init", as far as there is room. How much it is.
+fn title_of(program: &[u8], title: &mut [u8; 32]) -> usize {
+    let name = program.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    let bytes = name.iter().chain(b" init");
+    title.iter_mut().zip(bytes).map(|(to, from)| *to = *from).count()
 }
 
 /// Opens /dev/null for each of the standard descriptors that is closed: the next file we open would get its number, and
