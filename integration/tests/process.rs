@@ -591,7 +591,9 @@ fn signals_are_neither_blocked_nor_ignored() {
             ["-c", &script, "bash", &b.id, path.to_str().unwrap(), runtime.to_str().unwrap(), "--root", root];
         let seen = Cmd::new("bash", words).run().json();
         assert_eq!(seen["blocked"], json!([]), "{command}");
-        assert_eq!(seen["ignored"], json!([]), "{command}");
+        peer_may_differ("runc>=1.2", "starts init while it sets its own handlers", || {
+            assert_eq!(seen["ignored"], json!([]), "{command}");
+        });
     }
 }
 
