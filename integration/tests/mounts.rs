@@ -629,7 +629,7 @@ fn remounts() {
 
 #[test]
 fn id_mapped_mounts_reach_as_far_as_they_say() {
-    peer_differs("runc<1.2 crun<1.28", "older than these, or map nothing below", || {
+    peer_differs("runc<1.2 crun<1.21", "older than these, or map nothing below", || {
         let made = |options: &str| {
             let b = Bundle::new();
             let tree = source_tree(&b);
