@@ -219,6 +219,7 @@ t 'userns-remap: exec' 0 'uid=0.*200000' $docker exec mapped sh -c 'id; cat /pro
 t 'userns-remap: exec as a user' 0 'uid=1000' $docker exec -u user mapped id
 t 'userns-remap: stats, pause, top' 0 'sleep 1000' bash -c "$docker stats --no-stream mapped && $docker pause mapped && $docker unpause mapped && $docker top mapped"
 t 'userns-remap: a volume' 0 '^kept' bash -c "$run -v vol:/v box sh -c 'echo kept >/v/f && cat /v/f'"
+t "userns-remap: the host's root" 0 "^$(stat -c %d:%i /).content" $run -v /:/host box sh -c "stat -c %d:%i /host; cat /host$work/files/file"
 t 'userns-remap: with a terminal' 0 '33 77' tty $run -it box sh -c 'sleep 0.5; stty size'
 t "userns-remap: the host's" 0 '0 +0 +4294967295' $run --userns host box cat /proc/self/uid_map
 t 'userns-remap: a file of the host' 1 'Permission denied' bash -c "install -m 0600 /dev/null files/secret; $run -v $work/files:/f box cat /f/secret"
