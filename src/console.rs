@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::pty::OpenptFlags;
-use rustix::termios::Winsize;
+use rustix::termios::{OptionalActions, OutputModes, Winsize};
 
 use crate::error::{Context, Error, Kind, Result};
 
@@ -52,6 +52,14 @@ impl Pty {
     pub fn resize(&self, (rows, columns): (u16, u16)) -> Result<()> {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         rustix::termios::tcsetwinsize(&self.slave, size).context("set the size of the terminal")
+    }
+
+    /// Has it pass on what is written as it is, without a CR before each LF: for a reader that is no terminal.
+    pub fn keep_newlines(&self) -> Result<()> {
+        let mut settings = rustix::termios::tcgetattr(&self.slave).context("settings of the terminal")?;
+        settings.output_modes.remove(OutputModes::ONLCR);
+        rustix::termios::tcsetattr(&self.slave, OptionalActions::Now, &settings)
+            .context("change the settings of the terminal")
     }
 
     /// Makes the slave the controlling terminal of this session, and its standard streams.

@@ -30,6 +30,8 @@ pub enum Kind {
     State = 5,
     /// The kernel or this build lacks what is asked for.
     Unsupported = 6,
+    /// A hook has failed (runtime.md, "Lifecycle": the container is stopped and destroyed).
+    Hook = 7,
 }
 
 impl Kind {
@@ -41,6 +43,7 @@ impl Kind {
             4 => Kind::Exists,
             5 => Kind::State,
             6 => Kind::Unsupported,
+            7 => Kind::Hook,
             _ => Kind::System,
         }
     }

@@ -5,8 +5,9 @@
 //! socket can be made the container is created, when it is refused the program runs. No process has to record that at a
 //! moment at which it might be killed. A connection without a datagram changes nothing.
 //!
-//! `start` sends "start" and reads the FIFO. Init's end is close-on-exec: the end of the stream means that the exec has
-//! succeeded, and an error arrives in the words of the process that failed.
+//! `start` sends "start" and reads the FIFO. Init says there when it executes the program, and its end is close-on-exec: the
+//! end of the stream after that word means that the exec has succeeded, and before it that init has died. An error arrives
+//! in the words of the process that failed.
 //!
 //! Init has loaded its filter by then and has its final capabilities. All that the filter has to allow for the gate are
 //! read(2), and write(2) for an error: no accept, no recvmsg, no close.
@@ -26,6 +27,9 @@ pub const NAME: &str = "start.sock";
 pub const REPLY: &str = "start.reply";
 
 const START: &[u8] = b"start";
+
+/// Init executes the program now. No error begins so.
+const EXECUTING: u8 = 0xff;
 
 /// Init's ends.
 #[derive(Debug)]
@@ -72,7 +76,12 @@ impl Gate {
         }
     }
 
-    /// Tells `start` why the exec has failed.
+    /// Tells `start` that the exec is next.
+    pub fn executing(&self) {
+        let _ = crate::path::write_once(self.reply.as_fd(), &[EXECUTING]);
+    }
+
+    /// Tells `start` why it has failed.
     pub fn fail(&self, error: &Error) {
         let _ = crate::path::write_once(self.reply.as_fd(), &error.encode());
     }
@@ -90,6 +99,8 @@ pub enum Knock {
     Started,
     /// Nothing waits: it was started before, or never created.
     NobodyThere,
+    /// It has ended without a word, before its exec.
+    Died,
 }
 
 /// Starts the container whose state directory is `dir`, and waits until its program is executed.
@@ -121,17 +132,22 @@ pub fn start(dir: BorrowedFd<'_>) -> Result<Knock> {
 /// failed: the end cannot be missed.
 fn answer(reply: &OwnedFd) -> Result<Knock> {
     let mut words = [0u8; 8192];
+    let mut end = Knock::Died;
     loop {
         let mut fds = [PollFd::new(reply, PollFlags::IN)];
         match rustix::event::poll(&mut fds, None) {
             Err(rustix::io::Errno::INTR) => continue,
             polled => polled.context("wait for the container to start")?,
         };
-        match rustix::io::read(reply, &mut words) {
-            Ok(0) => return Ok(Knock::Started),
-            Ok(n) => return Err(Error::decode(&words[..n])),
+        let said = match rustix::io::read(reply, &mut words) {
+            Ok(0) => return Ok(end),
+            Ok(n) => &words[..n],
             Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => continue,
             Err(e) => return Err(e).context("wait for the container to start"),
+        };
+        match said.strip_prefix(&[EXECUTING]).unwrap_or(said) {
+            [] => end = Knock::Started,
+            error => return Err(Error::decode(error)),
         }
     }
 }
@@ -170,10 +186,13 @@ mod tests {
         assert!(is_waiting(fd.as_fd()));
         std::thread::scope(|scope| {
             // The end of the program's wait closes its descriptors, as an exec does.
-            let init = scope.spawn(move || gate.wait());
+            let init = scope.spawn(move || {
+                gate.wait().unwrap();
+                gate.executing();
+            });
             assert!(is_waiting(fd.as_fd()));
             assert!(matches!(start(fd.as_fd()), Ok(Knock::Started)));
-            init.join().unwrap().unwrap();
+            init.join().unwrap();
         });
         assert!(!is_waiting(fd.as_fd()));
         assert!(matches!(start(fd.as_fd()), Ok(Knock::NobodyThere)));
@@ -188,6 +207,7 @@ mod tests {
             scope.spawn(move || {
                 gate.wait().unwrap();
                 std::thread::sleep(std::time::Duration::from_millis(50));
+                gate.executing();
             });
             let starts = [(); 2].map(|()| scope.spawn(|| start(fd.as_fd()).unwrap()));
             starts
@@ -201,12 +221,24 @@ mod tests {
     }
 
     #[test]
+    fn a_death_before_the_exec_is_no_start() {
+        let (dir, fd) = scratch("death");
+        let gate = make(fd.as_fd()).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(move || gate.wait().unwrap());
+            assert!(matches!(start(fd.as_fd()), Ok(Knock::Died)));
+        });
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
     fn an_error_is_told() {
         let (dir, fd) = scratch("fail");
         let gate = make(fd.as_fd()).unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 gate.wait().unwrap();
+                gate.executing();
                 gate.fail(&Error::os(Errno::ENOEXEC, "exec /x"));
             });
             assert_eq!(start(fd.as_fd()).unwrap_err().to_string(), "exec /x: exec format error");

@@ -1,22 +1,25 @@
 //! Runs hooks: `hooks` of config.json, with the state on their standard input (runtime.md, "Hooks").
 
 use std::collections::HashMap;
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::os::fd::AsFd;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::MemfdFlags;
-use rustix::process::{Pid, PidfdFlags};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
 use serde::Serialize;
 
 use crate::config::OCI_VERSION;
 use crate::error::{Context, Error, Kind, Result};
 use crate::path::read_all;
 use crate::plan::HookPlan;
+use crate::sys::exec::Strings;
+use crate::sys::{signal, spawn};
 
 /// What of the state does not change over a container's life.
 #[derive(Clone, Debug, Default)]
@@ -39,8 +42,8 @@ struct State<'a> {
     status: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pid: Option<i32>,
-    bundle: &'a std::path::Path,
-    root: &'a std::path::Path,
+    bundle: &'a Path,
+    root: &'a Path,
     #[serde(skip_serializing_if = "Option::is_none")]
     annotations: Option<&'a HashMap<String, String>>,
 }
@@ -65,58 +68,143 @@ impl Identity {
 /// How much of a hook's output goes into an error.
 const OUTPUT_MAX: usize = 4096;
 
+/// What the specification leaves open, as runc has it.
+#[derive(Clone, Copy)]
+pub struct Setting<'a> {
+    /// Where hooks begin; `/` where that cannot be entered, as a bundle that is removed before `delete`. `None`: where this
+    /// process is.
+    pub dir: Option<&'a Path>,
+    /// The environment of those that have no `env`. `None`: the runtime's own.
+    pub env: Option<&'a Strings>,
+}
+
+impl<'a> Setting<'a> {
+    /// In a directory, with the runtime's environment.
+    pub fn at(dir: &'a Path) -> Setting<'a> {
+        Setting { dir: Some(dir), env: None }
+    }
+}
+
 /// Runs `hooks` in order, up to the first that fails. `name` is config.json's name of the list.
 ///
-/// A hook without `env` has `default_env`, or the runtime's environment.
-pub fn run(name: &str, hooks: &[HookPlan], state: &[u8], default_env: Option<&[String]>) -> Result<()> {
+/// # Errors
+/// [`Kind::Hook`]: one has failed.
+pub fn run(name: &str, hooks: &[HookPlan], state: &[u8], setting: Setting<'_>) -> Result<()> {
     for (index, hook) in hooks.iter().enumerate() {
-        run_one(hook, state, default_env).with_context(|| format!("error running {name} hook #{index}"))?;
+        run_one(hook, state, setting)
+            .map_err(|e| e.with_kind(Kind::Hook))
+            .with_context(|| format!("error running {name} hook #{index}"))?;
     }
     Ok(())
 }
 
-fn run_one(hook: &HookPlan, state: &[u8], default_env: Option<&[String]>) -> Result<()> {
-    // Files in memory rather than pipes: nobody has to read along, and a hook's children that live on hold up nothing.
-    let mut stdin = memory("state")?;
-    stdin.write_all(state).and_then(|()| stdin.rewind()).context("write the state")?;
-    let (stdout, stderr) = (memory("stdout")?, memory("stderr")?);
-    let mut command = Command::new(&hook.path);
-    command.stdin(Stdio::from(stdin));
-    command.stdout(Stdio::from(stdout.try_clone().context("dup")?));
-    command.stderr(Stdio::from(stderr.try_clone().context("dup")?));
-    if let [name, args @ ..] = hook.args.as_slice() {
-        command.arg0(name).args(args);
+fn run_one(hook: &HookPlan, state: &[u8], setting: Setting<'_>) -> Result<()> {
+    let streams = Streams::new(state)?;
+    let child = start(hook, &streams, setting)?;
+    let in_time = hook.timeout.map_or(Ok(true), |seconds| ends_within(child, seconds));
+    if !matches!(in_time, Ok(true)) {
+        let _ = rustix::process::kill_process(child, Signal::KILL);
     }
-    if let Some(env) = hook.env.as_deref().or(default_env) {
-        command.env_clear().envs(env.iter().map(|var| var.split_once('=').unwrap_or((var, ""))));
+    let status = wait(child)?;
+    let late = || format!("{}: timeout of {}s exceeded", hook.path.display(), hook.timeout.unwrap_or(0));
+    let what = if in_time? { describe(status) } else { Some(late()) };
+    match what {
+        None => Ok(()),
+        Some(what) => Err(Error::new(Kind::Hook, format!("{what}{}", streams.said()))),
     }
-    let mut child = command.spawn().with_context(|| format!("start {}", hook.path.display()))?;
-    if let Some(seconds) = hook.timeout {
-        let pid = Pid::from_child(&child);
-        let pidfd =
-            rustix::process::pidfd_open(pid, PidfdFlags::empty()).context("pidfd_open of the hook")?;
-        let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-        let limit = Timespec { tv_sec: i64::try_from(seconds).unwrap_or(i64::MAX), tv_nsec: 0 };
-        if rustix::event::poll(&mut fds, Some(&limit)).context("wait for the hook")? == 0 {
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(Error::new(
-                Kind::System,
-                format!(
-                    "{}: timeout of {seconds}s exceeded{}",
-                    hook.path.display(),
-                    output(&stdout, &stderr)
-                ),
-            ));
+}
+
+fn start(hook: &HookPlan, streams: &Streams, setting: Setting<'_>) -> Result<Pid> {
+    let own;
+    let env = match (&hook.env, setting.env) {
+        (None, Some(env)) => env,
+        (given, _) => {
+            own = Strings::new(environment(given.as_deref())?);
+            &own
+        }
+    };
+    let program = spawn::Program {
+        path: text(hook.path.as_os_str().as_bytes())?,
+        args: Strings::new(texts(&hook.args)?),
+        env,
+        dir: setting.dir.map(|dir| text(dir.as_os_str().as_bytes())).transpose()?,
+        stdio: [streams.stdin.as_fd(), streams.stdout.as_fd(), streams.stderr.as_fd()],
+    };
+    spawn::spawn(&program).with_context(|| format!("start {}", hook.path.display()))
+}
+
+/// The given environment, or the runtime's own.
+fn environment(given: Option<&[String]>) -> Result<Vec<CString>> {
+    match given {
+        Some(env) => texts(env),
+        None => std::env::vars_os()
+            .map(|(name, value)| text(&[name.as_bytes(), b"=", &value.into_vec()].concat()))
+            .collect(),
+    }
+}
+
+fn texts(all: &[String]) -> Result<Vec<CString>> {
+    all.iter().map(|one| text(one.as_bytes())).collect()
+}
+
+fn text(bytes: &[u8]) -> Result<CString> {
+    CString::new(bytes).map_err(|_| Error::new(Kind::Config, "a NUL byte in its path, args or env"))
+}
+
+/// Whether a child that is not reaped yet ends in time.
+fn ends_within(child: Pid, seconds: u64) -> Result<bool> {
+    let pidfd = rustix::process::pidfd_open(child, PidfdFlags::empty()).context("pidfd_open of the hook")?;
+    let start = Instant::now();
+    loop {
+        let left = Duration::from_secs(seconds).saturating_sub(start.elapsed());
+        let limit = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        match rustix::event::poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit)) {
+            Err(rustix::io::Errno::INTR) => {}
+            ready => return ready.context("wait for the hook").map(|ready| ready > 0),
         }
     }
-    let status = child.wait().context("wait for the hook")?;
-    let what = match (status.code(), status.signal()) {
-        (Some(0), _) => return Ok(()),
-        (Some(code), _) => format!("exit status {code}"),
-        (None, signal) => format!("signal: {}", signal.unwrap_or(0)),
-    };
-    Err(Error::new(Kind::System, format!("{what}{}", output(&stdout, &stderr))))
+}
+
+fn wait(child: Pid) -> Result<WaitStatus> {
+    let ended = rustix::io::retry_on_intr(|| rustix::process::waitpid(Some(child), WaitOptions::empty()));
+    match ended.context("wait for the hook")? {
+        Some((_, status)) => Ok(status),
+        None => Err(Error::new(Kind::System, "wait for the hook: it has no status")),
+    }
+}
+
+/// What is wrong with how it has ended, in Go's words.
+fn describe(status: WaitStatus) -> Option<String> {
+    let dumped = if status.as_raw() & 0x80 != 0 { " (core dumped)" } else { "" };
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(0), _) => None,
+        (Some(code), _) => Some(format!("exit status {code}")),
+        (None, signal) => Some(format!("signal: {}{dumped}", signal::name(signal.unwrap_or(0)))),
+    }
+}
+
+/// Files in memory rather than pipes: nobody has to read along, and a hook's children that live on hold up nothing.
+struct Streams {
+    stdin: File,
+    stdout: File,
+    stderr: File,
+}
+
+impl Streams {
+    /// With the state to be read.
+    fn new(state: &[u8]) -> Result<Streams> {
+        let mut stdin = memory("state")?;
+        stdin.write_all(state).and_then(|()| stdin.rewind()).context("write the state")?;
+        Ok(Streams { stdin, stdout: memory("stdout")?, stderr: memory("stderr")? })
+    }
+
+    /// What the hook has written, as the end of an error.
+    fn said(&self) -> String {
+        format!(", stdout: {}, stderr: {}", last_of(&self.stdout), last_of(&self.stderr))
+    }
 }
 
 fn memory(name: &str) -> Result<File> {
@@ -124,15 +212,11 @@ fn memory(name: &str) -> Result<File> {
     rustix::fs::memfd_create(name, flags).map(File::from).context("make a file in memory for a hook")
 }
 
-fn output(stdout: &File, stderr: &File) -> String {
-    let text = |file: &File| {
-        let mut file = file;
-        let length = file.metadata().map(|m| m.len()).unwrap_or(0);
-        let _ = file.seek(std::io::SeekFrom::Start(length.saturating_sub(OUTPUT_MAX as u64)));
-        let bytes = read_all(file.as_fd(), 2 * OUTPUT_MAX).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).trim().replace('\n', "\\n")
-    };
-    format!(", stdout: {}, stderr: {}", text(stdout), text(stderr))
+fn last_of(mut file: &File) -> String {
+    let length = file.metadata().map(|m| m.len()).unwrap_or(0);
+    let _ = file.seek(std::io::SeekFrom::Start(length.saturating_sub(OUTPUT_MAX as u64)));
+    let bytes = read_all(file.as_fd(), 2 * OUTPUT_MAX).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).trim().replace('\n', "\\n")
 }
 
 #[cfg(test)]
@@ -145,7 +229,7 @@ mod tests {
     }
 
     fn failure(hook: HookPlan) -> String {
-        run("prestart", &[hook_ok(), hook], b"{}", None).unwrap_err().to_string()
+        run("prestart", &[hook_ok(), hook], b"{}", Setting::at("/".as_ref())).unwrap_err().to_string()
     }
 
     fn hook_ok() -> HookPlan {
@@ -162,7 +246,7 @@ mod tests {
         );
         assert!(!String::from_utf8(identity.state("stopped", 0)).unwrap().contains("pid"));
         let check = hook(r#"[ "$(cat)" = '{"k":1}' ] && [ "$A" = 1 ] && [ -z "$HOME" ]"#);
-        run("poststart", &[check], br#"{"k":1}"#, None).unwrap();
+        run("poststart", &[check], br#"{"k":1}"#, Setting::at("/".as_ref())).unwrap();
     }
 
     #[test]
@@ -171,7 +255,7 @@ mod tests {
             failure(hook("echo out; echo err >&2; exit 3")),
             "error running prestart hook #1: exit status 3, stdout: out, stderr: err"
         );
-        assert!(failure(hook("kill -9 $$")).contains("hook #1: signal: 9"));
+        assert!(failure(hook("kill -9 $$")).contains("hook #1: signal: killed, "));
         let missing = HookPlan { path: "/nonexistent".into(), ..hook_ok() };
         assert_eq!(
             failure(missing),

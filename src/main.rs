@@ -14,7 +14,7 @@ use tare::{commands, log};
 pub extern "C" fn main(_argc: c_int, argv: *mut *mut c_char) -> c_int {
     tare::sys::start::note_arguments(argv);
     tare::sys::start::fill_standard_descriptors();
-    tare::sys::signal::ignore_sigpipe();
+    tare::sys::signal::take_over();
     std::process::exit(run())
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
-use nix::sys::termios::{LocalFlags, tcgetattr};
+use nix::sys::termios::{LocalFlags, OutputFlags, tcgetattr};
 
 use crate::Cmd;
 use crate::cmd::{Running, TIMEOUT};
@@ -70,6 +70,11 @@ impl Pty {
     pub fn is_raw(&self) -> bool {
         let flags = tcgetattr(&self.slave).unwrap().local_flags;
         !flags.intersects(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG)
+    }
+
+    /// True while it shows LF as CR LF, for programs that write to it directly.
+    pub fn shows_lines(&self) -> bool {
+        tcgetattr(&self.slave).unwrap().output_flags.contains(OutputFlags::OPOST | OutputFlags::ONLCR)
     }
 
     /// Reads what there is, waiting for at most `limit` for more. False at the end of all.

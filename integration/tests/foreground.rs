@@ -107,6 +107,30 @@ fn console_size_of_the_config() {
 }
 
 #[test]
+fn what_is_no_terminal_gets_what_was_written() {
+    // As with `run | cat`: no CR before the LF, and the outer terminal shows LF as CR LF for others.
+    let lines = "\"a\"\n\"b\"\n";
+    let b = with_terminal().does("print a -- print b -- sleep 300");
+    let pty = Pty::new();
+    let run = b.launch("run").stdin(pty.slave.try_clone().unwrap()).spawn();
+    run.lines(2);
+    peer_may_differ("crun", "makes it all raw", || assert!(pty.shows_lines()));
+    let out = run.wait();
+    peer_differs("crun", "CR LF", || assert_eq!(out.stdout, lines));
+    let c = Bundle::new().does("sleep").start();
+    let exec = c.exec_cmd("--tty", "print a -- print b").stdin(pty.slave.try_clone().unwrap());
+    peer_differs("crun", "CR LF", || assert_eq!(exec.run().stdout, lines));
+}
+
+#[test]
+fn a_terminal_gets_lines_as_ever() {
+    let b = with_terminal().does("print a -- print b");
+    let pty = Pty::new();
+    pty.spawn(b.launch("run")).wait().code(0);
+    assert_eq!(pty.rest(), "\"a\"\r\n\"b\"\r\n");
+}
+
+#[test]
 fn much_output_before_the_end_is_not_lost() {
     let long = "x".repeat(3000);
     let verbs: Vec<String> = (0..30).map(|n| format!("print {n} {long}")).collect();

@@ -238,9 +238,10 @@ fn a_failing_start_container_hook_fails_start() {
                 "error running startContainer hook #1: exit status 4, stdout: to-stdout, stderr: to-stderr",
             );
         }
-        c.wait();
-        c.until_status("stopped");
-        c.call("delete").ok();
+        assert_eq!(c.wait(), 1);
+        // Destroyed: step 12 of the lifecycle, as after a poststart hook.
+        c.call("state").fails().says("does not exist");
+        assert_eq!(c.cgroups(), Vec::<PathBuf>::new());
         assert!(!c.inside("/started").exists());
         let ran = tags(&c);
         assert_eq!(ran.last().unwrap(), "poststop", "{ran:?}");
@@ -338,8 +339,140 @@ fn a_hook_that_cannot_be_started_or_is_killed_is_told() {
     let b = Bundle::new().hook("createRuntime", "kill-self KILL");
     let out = b.refused();
     if peer() == Peer::Tare {
-        out.says("error running createRuntime hook #0: signal: 9");
+        out.says("error running createRuntime hook #0: signal: killed, stdout: , stderr: ");
     }
+    for (signal, words) in
+        [("TERM", "terminated"), ("SYS", "bad system call"), ("USR1", "user defined signal 1")]
+    {
+        let b = Bundle::new().hook("createRuntime", &format!("kill-self {signal}"));
+        peer_differs("crun", "tells the number", || drop(b.refused().says(&format!("signal: {words}"))));
+    }
+}
+
+#[test]
+fn the_working_directory_of_each() {
+    let b = all().set("/process/cwd", json!("/tmp")).does("sleep");
+    let c = b.launch("create").cwd("/").run().ok();
+    let c = Container::created(b, c);
+    c.cmd(["start", &c.id]).cwd("/").run().ok();
+    assert!(until(TIMEOUT, || tags(&c).len() == 5), "{:?}", tags(&c));
+    c.kill("KILL").ok();
+    c.wait();
+    c.until_status("stopped");
+    c.cmd(["delete", &c.id]).cwd("/").run().ok();
+    for record in records(&c) {
+        let tag = record["tag"].as_str().unwrap();
+        let want = match tag {
+            "createContainer" => json!(c.rootfs()),
+            "startContainer" => json!("/tmp"),
+            _ => json!(c.path()),
+        };
+        let peers = match tag {
+            "createContainer" | "startContainer" => "crun",
+            "poststop" => "runc",
+            _ => "",
+        };
+        peer_may_differ(peers, "another directory", || assert_eq!(record["cwd"], want, "{tag}"));
+    }
+}
+
+#[test]
+fn a_poststop_hook_runs_though_the_bundle_is_gone() {
+    let b = Bundle::new().hook("poststop", "touch /tmp/no-such-folder/x").does("umask");
+    let done = b.outside().join("done");
+    let b = b.push("/hooks/poststop", json!({"path": payload_path(), "args": ["payload", "touch", done]}));
+    let c = b.start();
+    c.wait();
+    c.until_status("stopped");
+    fs::rename(c.path(), c.outside().join("away")).unwrap();
+    c.call("delete").ok();
+    peer_differs("crun", "it does not", || assert!(done.exists()));
+}
+
+#[test]
+fn a_start_container_hook_has_the_computed_home() {
+    peer_may_differ("crun", "the environment of config.json", || {
+        let b = recording(Bundle::new().user(1000, 1000), "startContainer", "x").does("umask");
+        std::os::unix::fs::chown(b.rootfs(), Some(1000), Some(1000)).unwrap();
+        b.run().ok();
+        assert!(
+            records(&b)[0]["env"].as_array().unwrap().contains(&json!("HOME=/home/user")),
+            "{:?}",
+            records(&b)
+        );
+    });
+}
+
+#[test]
+fn signals_of_a_hook_are_neither_blocked_nor_ignored() {
+    // `run` blocks all of them while it makes a container; the caller ignores one, as nohup does.
+    for kind in &ALL[..5] {
+        let b = recording_and(Bundle::new(), kind, "x", "signals -- exit 9").does("sleep 1");
+        let script = "trap '' HUP PIPE; exec \"$@\"";
+        let (runtime, root, path) = (runtime_path(), b.root.to_str().unwrap(), b.path());
+        b.write();
+        let words = ["-c", script, "sh", runtime.to_str().unwrap(), "--root", root, "run", "--bundle"];
+        let words = words.into_iter().chain([path.to_str().unwrap(), &b.id]);
+        let out = Cmd::new("sh", words).run();
+        if peer() == Peer::Tare {
+            out.fails().says(r#"stdout: {"blocked":[],"ignored":[]}"#);
+        }
+    }
+}
+
+#[test]
+fn a_create_container_hook_makes_files_for_others_to_read_only() {
+    let b = Bundle::new().hook("createContainer", "umask -- exit 9");
+    if peer() == Peer::Tare {
+        b.refused().says("stdout: 18");
+    }
+}
+
+/// A path through descriptor `n` of whoever executes it, if that leads to a folder of the host's.
+fn through(n: u32) -> String {
+    format!("/proc/self/fd/{n}{}{}", "/..".repeat(12), payload_path().display())
+}
+
+#[test]
+fn no_descriptor_of_the_runtime_leads_a_hook_anywhere() {
+    for kind in &ALL[..5] {
+        for n in 0..if *kind == "startContainer" { 64 } else { 24 } {
+            let hook = json!({"path": through(n), "args": ["payload", "exit", "0"]});
+            let b = Bundle::new().push(&format!("/hooks/{kind}"), hook).does("exit 0");
+            peer_may_differ("runc crun", "it does", || drop(b.run().fails()));
+        }
+    }
+}
+
+#[test]
+fn no_descriptor_of_the_runtime_leads_to_the_interpreter_of_a_hook() {
+    use std::os::unix::fs::PermissionsExt;
+    for kind in &ALL[..5] {
+        for n in 0..16 {
+            let b = Bundle::new();
+            let script = b.inside("/hook");
+            fs::write(&script, format!("#!{} print\n", through(n))).unwrap();
+            fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+            let path = if *kind == "startContainer" { "/hook".into() } else { script };
+            let b = b.push(&format!("/hooks/{kind}"), json!({"path": path})).does("exit 0");
+            peer_may_differ("runc crun", "it does", || drop(b.run().fails()));
+        }
+    }
+}
+
+#[test]
+fn a_hook_runs_under_a_filter_that_knows_no_new_system_calls() {
+    // Docker's answers ENOSYS to clone3; of before 2021 it does not list close_range.
+    let filter = json!({
+        "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"],
+        "syscalls": [
+            {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38},
+            {"names": ["close_range", "pidfd_open", "waitid"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1},
+        ],
+    });
+    let b = recording(Bundle::new().set("/linux/seccomp", filter), "startContainer", "x").does("exit 4");
+    b.run().code(4);
+    assert_eq!(tags(&b), ["x"]);
 }
 
 #[test]

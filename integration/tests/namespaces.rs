@@ -114,6 +114,19 @@ fn a_namespace_by_bind_mount() {
 }
 
 #[test]
+fn a_fifo_in_place_of_a_namespace_is_refused() {
+    peer_may_differ("runc crun", "wait for ever", || {
+        let b = Bundle::new();
+        let fifo = b.outside().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o644)).unwrap();
+        let out = b.join("network", fifo.to_str().unwrap()).refused();
+        if peer() == Peer::Tare {
+            assert!(out.line().contains("fifo is no namespace"), "{}", out.line());
+        }
+    });
+}
+
+#[test]
 fn a_path_of_another_type_is_refused() {
     let holder = Bundle::new().does("sleep").start();
     let path = |name: &str| format!("/proc/{}/ns/{name}", holder.pid());

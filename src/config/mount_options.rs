@@ -217,6 +217,12 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     TABLE.iter().map(|(name, _)| *name)
 }
 
+/// Whether some of what `option` joins by commas would have meant something to us on its own. mount(2) gives such a
+/// string to the file system as it is, and so does every runtime.
+pub fn joins_known(option: &str) -> bool {
+    option.contains(',') && option.split(',').any(|part| lookup(part).is_some())
+}
+
 /// The flags that `linux.rootfsPropagation` stands for: one of `MS_PRIVATE` … with `MS_REC` for the `r…` forms.
 pub fn propagation(name: &str) -> Option<u64> {
     match lookup(name) {
@@ -282,6 +288,16 @@ impl MountOptions {
             Effect::SrcNofollow => self.src_nofollow = true,
             Effect::DestNofollow => self.dest_nofollow = true,
         }
+    }
+
+    /// Takes read-only out, and says whether a new mount, with nothing below it yet, would have come out read-only.
+    pub fn take_readonly(&mut self) -> bool {
+        let own = self.attr_set & attr::RDONLY & !self.rec_attr_clr;
+        let readonly = own | (self.rec_attr_set & attr::RDONLY) != 0;
+        self.attr_set &= !attr::RDONLY;
+        self.rec_attr_set &= !attr::RDONLY;
+        self.ms_flags.0 &= !ms::RDONLY;
+        readonly
     }
 
     fn attrs(&mut self, rec: bool) -> (&mut u64, &mut u64) {

@@ -252,3 +252,35 @@ fn one_word_for_mount_2() {
         assert_eq!(parse(options).classic(), want, "{options}");
     }
 }
+
+#[test]
+fn read_only_can_be_taken_out() {
+    for (options, readonly) in [
+        ("ro", true),
+        ("rro", true),
+        ("rw,rro", true),
+        ("rro,ro", true),
+        ("", false),
+        ("rw", false),
+        ("ro,rw", false),
+        ("rro,rrw", false),
+        // On a mount with nothing below the recursive one is applied last.
+        ("ro,rrw", false),
+    ] {
+        let mut o = parse(&format!("{options},nosuid,rnoexec"));
+        assert_eq!(o.take_readonly(), readonly, "{options}");
+        assert_eq!((o.attr_set, o.rec_attr_set), (attr::NOSUID, attr::NOEXEC), "{options}");
+        assert_eq!(o.classic() & ms::RDONLY, 0, "{options}");
+    }
+}
+
+#[test]
+fn options_joined_in_one_string_are_data() {
+    for (option, known) in
+        [("nosuid,ro", true), ("size=1,bind", true), ("size=1,mode=700", false), ("ro", false)]
+    {
+        assert_eq!(joins_known(option), known, "{option}");
+    }
+    let o = MountOptions::parse(&["nosuid,ro"]);
+    assert_eq!((o.attr_set, o.data), (0, vec!["nosuid,ro".to_owned()]));
+}

@@ -93,6 +93,10 @@ impl Relay {
             Ok(settings) => {
                 let mut raw = settings.clone();
                 raw.make_raw();
+                if !rustix::termios::isatty(rustix::stdio::stdout()) {
+                    // What is shown on it is not ours (`run ID | cat`), and wants its LF to become CR LF.
+                    raw.output_modes = settings.output_modes;
+                }
                 // Not flushing: what was typed ahead is for the container.
                 rustix::termios::tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &raw)
                     .context("put the terminal into raw mode")?;

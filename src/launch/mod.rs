@@ -142,9 +142,11 @@ pub fn open_joins(joins: &[Join]) -> Result<Vec<(Join, OwnedFd)>> {
     let mut files = Vec::new();
     for join in joins {
         let what = || format!("linux.namespaces[{}].path: {}", join.index, join.path.display());
-        let fd = rustix::fs::open(&join.path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).with_context(
-            || format!("linux.namespaces[{}].path: open {}", join.index, join.path.display()),
-        )?;
+        // A FIFO would block.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(&join.path, flags, Mode::empty()).with_context(|| {
+            format!("linux.namespaces[{}].path: open {}", join.index, join.path.display())
+        })?;
         let kind =
             crate::sys::clone::namespace_type(&fd).with_context(|| format!("{} is no namespace", what()))?;
         if kind != join.kind {

@@ -14,6 +14,7 @@ use super::protocol::{Channel, ToChild, ToParent};
 use super::sources::Helper;
 use super::{Job, Terminal, Way, idmap, stage1};
 use crate::error::{Context, Error, Kind, Result};
+use crate::hooks::Setting;
 use crate::network::{self, Netlink};
 use crate::path::Proc;
 use crate::plan::Steps;
@@ -172,8 +173,9 @@ fn attend(running: &mut Running, job: &mut Job<'_>, steps: Steps) -> Result<()> 
                 // "created" for these two, though the spec's prose would have "creating": the validation suite
                 // asks for it, and runc and crun say it.
                 let state = job.identity.state("created", running.pid);
-                crate::hooks::run("prestart", &hooks.prestart, &state, None)?;
-                crate::hooks::run("createRuntime", &hooks.create_runtime, &state, None)?;
+                let at = Setting::at(&job.identity.bundle);
+                crate::hooks::run("prestart", &hooks.prestart, &state, at)?;
+                crate::hooks::run("createRuntime", &hooks.create_runtime, &state, at)?;
                 running.channel.tell_child(&ToChild::Done)?;
             }
             Some(ToParent::Console(master)) => match &job.terminal {

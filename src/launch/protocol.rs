@@ -296,12 +296,13 @@ impl Packet {
     }
 }
 
-/// The root, the place, and then the sources.
+/// The root, the place, and then sources and devices in turn.
 fn number_of(wanted: Wanted) -> u32 {
     match wanted {
         Wanted::Root => 0,
         Wanted::Place => 1,
-        Wanted::Source(index) => index as u32 + 2,
+        Wanted::Source(index) => 2 * index as u32 + 2,
+        Wanted::Device(index) => 2 * index as u32 + 3,
     }
 }
 
@@ -309,7 +310,8 @@ fn wanted_of(number: u32) -> Wanted {
     match number {
         0 => Wanted::Root,
         1 => Wanted::Place,
-        index => Wanted::Source(index as usize - 2),
+        even if even % 2 == 0 => Wanted::Source(even as usize / 2 - 1),
+        odd => Wanted::Device(odd as usize / 2 - 1),
     }
 }
 
@@ -370,7 +372,14 @@ mod tests {
     #[test]
     fn what_is_wanted_arrives() {
         let (helper, init) = Channel::pair().unwrap();
-        for wanted in [Wanted::Root, Wanted::Place, Wanted::Source(0), Wanted::Source(300)] {
+        for wanted in [
+            Wanted::Root,
+            Wanted::Place,
+            Wanted::Source(0),
+            Wanted::Source(300),
+            Wanted::Device(0),
+            Wanted::Device(7),
+        ] {
             init.tell_parent(&ToParent::Need(wanted)).unwrap();
             assert!(matches!(helper.hear_child().unwrap(), Some(ToParent::Need(heard)) if heard == wanted));
         }

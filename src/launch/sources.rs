@@ -7,14 +7,14 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, Gid, OFlags, Uid};
 use rustix::process::WaitIdOptions;
 use rustix::thread::ThreadNameSpaceType;
 
 use super::protocol::{Channel, ToChild, ToParent};
 use super::stage1;
 use crate::error::{Context, Errno, Error, Kind, Result};
-use crate::path::Proc;
+use crate::path::{Proc, read_all};
 use crate::plan::libc_flag::NEWUSER;
 use crate::plan::rootfs::{IdMap, Mount, Rootfs};
 use crate::rootfs::source::{Host, Wanted};
@@ -90,12 +90,43 @@ fn serve(plan: &Rootfs, init: i32, init_pidfd: BorrowedFd<'_>, channel: &Channel
 
 fn open(host: &mut Host<'_>, plan: &Rootfs, wanted: Wanted, init: i32) -> Result<OwnedFd> {
     let tree = host.open(wanted)?;
-    if let Wanted::Source(index) = wanted
-        && let Some(Mount { idmap: Some(map), .. }) = plan.mounts.get(index)
-    {
-        map_ids(&tree, map, init)?;
+    match wanted {
+        Wanted::Source(index) => {
+            if let Some(Mount { idmap: Some(map), .. }) = plan.mounts.get(index) {
+                map_ids(&tree, map, init)?;
+            }
+        }
+        Wanted::Device(index) => {
+            if let Some(device) = plan.devices.get(index) {
+                give(&tree, (device.uid, device.gid), init).context("give it to its owner")?;
+            }
+        }
+        Wanted::Root | Wanted::Place => {}
     }
     Ok(tree)
+}
+
+/// Makes the ids of `init`'s user namespace the owner and the group of a node. Those that it has not got stay ours.
+fn give(node: &OwnedFd, (uid, gid): (u32, u32), init: i32) -> Result<()> {
+    let proc = Proc::open()?;
+    let outside = |map: &str, id| -> Result<Option<u32>> {
+        let file = proc.file(&format!("{init}/{map}"), OFlags::RDONLY).with_context(|| map.to_owned())?;
+        let text = read_all(file.as_fd(), 1 << 16).with_context(|| map.to_owned())?;
+        Ok(outside_id(&String::from_utf8_lossy(&text), id))
+    };
+    let (uid, gid) = (outside("uid_map", uid)?, outside("gid_map", gid)?);
+    let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+    rustix::fs::chownat(node, "", uid, gid, AtFlags::EMPTY_PATH).context("chown")
+}
+
+/// What the id `inside` is outside, by the text of /proc/PID/uid_map.
+fn outside_id(map: &str, inside: u32) -> Option<u32> {
+    map.lines().find_map(|line| {
+        let mut numbers = line.split_whitespace().map(|number| number.parse::<u32>().ok());
+        let (first, outside, count) = (numbers.next()??, numbers.next()??, numbers.next()??);
+        let offset = inside.checked_sub(first).filter(|offset| *offset < count)?;
+        outside.checked_add(offset)
+    })
 }
 
 fn map_ids(tree: &OwnedFd, map: &IdMap, init: i32) -> Result<()> {
@@ -106,6 +137,7 @@ fn map_ids(tree: &OwnedFd, map: &IdMap, init: i32) -> Result<()> {
         Error::os(errno, format!("map the ids of the mount{why}"))
     })
 }
+
 /// A user namespace with the mappings of `map`; without any, the container's.
 fn user_namespace(map: &IdMap, init: i32) -> Result<OwnedFd> {
     let proc = Proc::open()?;
@@ -130,5 +162,21 @@ fn user_namespace(map: &IdMap, init: i32) -> Result<OwnedFd> {
             let _ = rustix::process::waitid(pidfd_id(&pidfd), WaitIdOptions::EXITED);
             userns
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::outside_id;
+
+    #[test]
+    fn ids_outside() {
+        let map = "         0     100000      65536\n     70000          5          1\n";
+        assert_eq!(outside_id(map, 0), Some(100_000));
+        assert_eq!(outside_id(map, 65_535), Some(165_535));
+        assert_eq!(outside_id(map, 65_536), None);
+        assert_eq!(outside_id(map, 70_000), Some(5));
+        assert_eq!(outside_id("0 0 4294967295\n", 1000), Some(1000));
+        assert_eq!(outside_id("nonsense\n", 0), None);
     }
 }

@@ -7,15 +7,17 @@ use rustix::fs::Mode;
 use super::protocol::{Channel, ToChild, ToParent};
 use super::stage1::{self, ask, fail};
 use super::tail::{self, Settled, Surroundings};
-use super::{Job, descriptors, sources};
+use super::{Job, Terminal, descriptors, sources};
 use crate::console::Pty;
 use crate::error::{Context, Error, Kind, Result};
 use crate::gate;
+use crate::hooks::Setting;
 use crate::network::Netlink;
 use crate::path::Proc;
 use crate::plan::libc_flag::NEWCGROUP;
 use crate::rootfs::{self, Prepared};
-use crate::sys::clone;
+use crate::sys::exec::Strings;
+use crate::sys::{clone, signal};
 
 /// Runs stage 2. Does not return: it executes, or ends.
 pub fn run(job: &Job<'_>, channel: &Channel) -> ! {
@@ -79,6 +81,10 @@ fn build<'a>(job: &Job<'a>, channel: &Channel) -> Result<Option<Settled<'a>>> {
             None
         }
     };
+    if job.gate.is_some() {
+        // Before a filter is loaded, and with the parent there to tell what has ended it.
+        signal::die_on_signals().context("unblock signals")?;
+    }
     match &plan.process {
         Some(process) => tail::settle(process, Surroundings { job, channel }, console, proc).map(Some),
         None => Ok(None),
@@ -116,7 +122,13 @@ fn build_rootfs(
     if !plan.hooks.create_container.is_empty() {
         let pid = rustix::process::getpid().as_raw_nonzero().get();
         let state = job.identity.state("creating", pid);
-        crate::hooks::run("createContainer", &plan.hooks.create_container, &state, None)?;
+        // The umask that a new root would have: ours is 0 meanwhile.
+        let none = rustix::process::umask(Mode::from_raw_mode(0o022));
+        // The caller's environment is overwritten by now. runc's init has the process's own.
+        let env = Strings::new(plan.process.iter().flat_map(|process| process.env.clone()).collect());
+        let setting = Setting { dir: Some(&job.identity.rootfs), env: Some(&env) };
+        crate::hooks::run("createContainer", &plan.hooks.create_container, &state, setting)?;
+        rustix::process::umask(none);
     }
     let mut entered = prepared.enter()?;
     let mut proc = entered.proc.take();
@@ -141,6 +153,11 @@ fn open_console(job: &Job<'_>, channel: &Channel, open: impl FnOnce() -> Result<
     let pty = open().context("process.terminal")?;
     if let Some(size) = process.console_size {
         pty.resize(size)?;
+    }
+    // Here and not by the parent, which may hear of the terminal after the exec. `--console-socket` is for terminals of
+    // others, who set them as they like.
+    if matches!(job.terminal, Terminal::Keep) && !rustix::termios::isatty(rustix::stdio::stdout()) {
+        pty.keep_newlines()?;
     }
     let master = pty.master.try_clone().context("dup")?;
     channel.tell_parent(&ToParent::Console(master))?;
@@ -170,9 +187,6 @@ fn get_ready<'a>(
     rustix::process::set_parent_process_death_signal(None).context("clear the parent death signal")?;
     if let Some(settled) = &settled {
         settled.pass_descriptors_on()?;
-    }
-    if job.gate.is_some() {
-        tail::restore_signals(u32::MAX)?;
     }
     // The listener of a filter that notifies is handed over while the container is being created. Any other filter is
     // loaded as late as can be, so that it need not allow what is left.

@@ -12,6 +12,7 @@ use super::protocol::{Channel, ToChild, ToParent};
 use super::{Job, descriptors};
 use crate::console::Pty;
 use crate::error::{Context, Errno, Error, Kind, Result};
+use crate::hooks::Setting;
 use crate::path::Proc;
 use crate::plan::Process;
 use crate::plan::process::Capabilities;
@@ -123,6 +124,9 @@ impl Settled<'_> {
         match self.prepare(context) {
             Err(e) => e,
             Ok(()) => {
+                if let Some(gate) = &context.job.gate {
+                    gate.executing();
+                }
                 let errno = exec::execve(&self.path, &self.args, &self.env);
                 Error::os(errno, format!("exec {:?}", self.path.to_string_lossy()))
             }
@@ -159,9 +163,8 @@ impl Settled<'_> {
             // Under all restrictions: these are programs of the container, which it may have replaced.
             let state =
                 context.job.identity.state("created", rustix::process::getpid().as_raw_nonzero().get());
-            let env: Vec<String> =
-                self.process.env.iter().map(|var| var.to_string_lossy().into_owned()).collect();
-            crate::hooks::run("startContainer", hooks, &state, Some(&env))?;
+            let setting = Setting { dir: None, env: Some(&self.env) };
+            crate::hooks::run("startContainer", hooks, &state, setting)?;
         }
         Ok(())
     }
@@ -184,7 +187,7 @@ impl Settled<'_> {
 /// Back to what a new process expects: no signal blocked, none of the `ignored` ones ignored.
 pub fn restore_signals(ignored: u32) -> Result<()> {
     signal::default(ignored);
-    nix::sys::signal::SigSet::empty().thread_set_mask().context("unblock signals")
+    signal::unblock().context("unblock signals")
 }
 
 fn enter_cwd(process: &Process) -> Result<()> {

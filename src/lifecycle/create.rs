@@ -11,7 +11,7 @@ use crate::cgroup::{Made, Manager};
 use crate::cli::{CreateOptions, Global, RunOptions};
 use crate::config::{self, Config};
 use crate::error::{Context, Error, Kind, Result};
-use crate::hooks::Identity;
+use crate::hooks::{Identity, Setting};
 use crate::host::Host;
 use crate::launch::{self, Job, Running, Way};
 use crate::notify::Relay;
@@ -128,7 +128,8 @@ pub fn run(global: &Global, options: &RunOptions) -> Result<i32> {
     let Ready { container, mut running, mut scaffold, pid_file, notify } = ready;
     let started = running.start().and_then(|()| {
         let state = scaffold.identity.state("running", running.pid);
-        crate::hooks::run("poststart", &scaffold.plan.hooks.poststart, &state, None)
+        let at = Setting::at(&scaffold.identity.bundle);
+        crate::hooks::run("poststart", &scaffold.plan.hooks.poststart, &state, at)
     });
     if let Err(e) = started {
         let _ = super::kill_and_wait(&running.pidfd);
@@ -196,6 +197,7 @@ fn make(global: &Global, options: &CreateOptions, mode: Mode) -> Result<Ready> {
         // `linux.mountLabel` means nothing without SELinux, where mount options for it are unknown.
         rootfs.label = rootfs.label.take().filter(|_| Host::here().selinux());
     }
+    plan.rootfs.as_ref().map_or(Ok(()), crate::rootfs::source::judge_root)?;
     log::debug(|| format!("plan: {plan:?}"));
     let program = compile(config.spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()))?;
     let wants_terminal = plan.process.as_ref().is_some_and(|process| process.terminal);

@@ -26,7 +26,7 @@ pub use update::update;
 use crate::cgroup::Manager;
 use crate::cli::Global;
 use crate::error::{Context, Error, Kind, Result};
-use crate::hooks::Identity;
+use crate::hooks::{Identity, Setting};
 use crate::plan::HookSet;
 use crate::state::{Container, State, Store};
 
@@ -72,7 +72,8 @@ pub fn identity(state: &State) -> Identity {
 pub fn poststop(hooks: &HookSet, identity: &Identity) {
     let state = identity.state("stopped", 0);
     for hook in &hooks.poststop {
-        if let Err(e) = crate::hooks::run("poststop", std::slice::from_ref(hook), &state, None) {
+        let at = Setting::at(&identity.bundle);
+        if let Err(e) = crate::hooks::run("poststop", std::slice::from_ref(hook), &state, at) {
             crate::log::warn(&e.to_string());
         }
     }

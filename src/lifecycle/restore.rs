@@ -16,7 +16,7 @@ use crate::cgroup::{self, Entry};
 use crate::cli::{Global, RestoreOptions};
 use crate::config;
 use crate::error::{Context, Error, Kind, Result};
-use crate::hooks::Identity;
+use crate::hooks::{Identity, Setting};
 use crate::launch::protocol::{Channel, ToParent};
 use crate::launch::{self, Running, Terminal};
 use crate::notify::Relay;
@@ -82,6 +82,7 @@ fn make(global: &Global, options: &RestoreOptions) -> Result<Made> {
     };
     let plan = plan::build(&config.spec, &plan_options)?;
     request::judge(&plan)?;
+    plan.rootfs.as_ref().map_or(Ok(()), crate::rootfs::source::judge_root)?;
     let mut directories = Directories::open(&options.criu, false, LOG)?;
     let null = std::fs::File::options().read(true).write(true).open("/dev/null").context("open /dev/null")?;
     let inherit = descriptors(&directories, null.as_raw_fd())?;
@@ -200,7 +201,8 @@ fn make(global: &Global, options: &RestoreOptions) -> Result<Made> {
 /// The first three descriptors, as far as they led out of the container: ours of the same number takes the place of each.
 fn descriptors(directories: &Directories, null: i32) -> Result<Vec<(i32, String)>> {
     let what = || format!("read {}: is this a checkpoint?", criu::DESCRIPTORS);
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // An image may come from anywhere, and have a FIFO of that name.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::openat(directories.images(), criu::DESCRIPTORS, flags, Mode::empty())
         .with_context(what)?;
     let bytes = path::read_all(file.as_fd(), DESCRIPTORS_MAX).with_context(what)?;
@@ -292,8 +294,9 @@ fn namespaces_are_made(plan: &Plan, identity: &Identity, pid: i32) -> Result<()>
         inside(&pidfd(pid)?, ThreadNameSpaceType::NETWORK, &crate::network::bring_up_loopback)?;
     }
     let state = identity.state("created", pid);
-    crate::hooks::run("prestart", &plan.hooks.prestart, &state, None)?;
-    crate::hooks::run("createRuntime", &plan.hooks.create_runtime, &state, None)
+    let at = Setting::at(&identity.bundle);
+    crate::hooks::run("prestart", &plan.hooks.prestart, &state, at)?;
+    crate::hooks::run("createRuntime", &plan.hooks.create_runtime, &state, at)
 }
 
 fn pidfd(pid: i32) -> Result<OwnedFd> {

@@ -10,7 +10,7 @@ use super::libc_flag::{NEWNS, NEWUSER};
 use super::namespaces::id_map;
 use super::{Namespaces, Options};
 use crate::config::DeviceExt;
-use crate::config::mount_options::MountOptions;
+use crate::config::mount_options::{MountOptions, attr};
 use crate::error::{Error, Kind, Result};
 use crate::path::clean;
 
@@ -57,6 +57,9 @@ pub struct Mount {
     pub action: Action,
     /// How.
     pub options: MountOptions,
+    /// Made read-only after all that is mounted and made in it, and before the container's process runs; it is not among
+    /// the options then. As runc does it: an engine's `--read-only` puts `ro` on every tmpfs, what is below comes later.
+    pub readonly_last: bool,
     /// The id mapping of the mount.
     pub idmap: Option<IdMap>,
 }
@@ -134,7 +137,7 @@ impl Mount {
 
     fn new(index: usize, mount: &oci::Mount, bundle: &Path) -> Result<Mount> {
         let options = mount.options().as_deref().unwrap_or_default();
-        let options = MountOptions::parse(options);
+        let mut options = MountOptions::parse(options);
         let kind = mount.typ().as_deref().unwrap_or("none");
         let source = mount.source().clone().unwrap_or_default();
         let bind = options.bind || kind == "bind";
@@ -147,6 +150,10 @@ impl Mount {
                 Action::Fs { kind: kind.to_owned(), source: source.to_string_lossy().into_owned() }
             }
         };
+        let destination = clean(mount.destination());
+        let is_filled = (kind == "tmpfs" || destination == Path::new("/dev"))
+            && matches!(action, Action::Fs { .. } | Action::Remount);
+        let readonly_last = is_filled && options.take_readonly();
         let uid_map = id_map(mount.uid_mappings().as_deref());
         let gid_map = id_map(mount.gid_mappings().as_deref());
         let idmap = match options.idmap {
@@ -154,7 +161,7 @@ impl Mount {
             None if !uid_map.is_empty() => Some(IdMap { recursive: false, uid_map, gid_map }),
             None => None,
         };
-        Ok(Mount { index: Some(index), destination: clean(mount.destination()), action, options, idmap })
+        Ok(Mount { index: Some(index), destination, action, options, readonly_last, idmap })
     }
 }
 
@@ -162,9 +169,15 @@ impl Rootfs {
     /// Plans the file system of `spec`.
     pub fn new(spec: &Spec, linux: &Linux, namespaces: &Namespaces, options: &Options) -> Result<Rootfs> {
         let root = spec.root().as_ref().ok_or_else(|| Error::new(Kind::Config, "root: required"))?;
-        let mut mounts = Vec::new();
+        let mut mounts: Vec<Mount> = Vec::new();
         for (index, mount) in spec.mounts().iter().flatten().enumerate() {
-            mounts.push(Mount::new(index, mount, &options.bundle)?);
+            let mount = Mount::new(index, mount, &options.bundle)?;
+            if mount.action == Action::Remount && mount.options.attr_clr & attr::RDONLY != 0 {
+                // The last word about it.
+                let same = |earlier: &&mut Mount| earlier.destination == mount.destination;
+                mounts.iter_mut().filter(same).for_each(|earlier| earlier.readonly_last = false);
+            }
+            mounts.push(mount);
         }
         let populate_dev = !mounts.iter().any(|mount| {
             mount.destination == Path::new("/dev") && matches!(mount.action, Action::Bind { .. })
@@ -176,6 +189,7 @@ impl Rootfs {
                 action: Action::Bind { source: dir.clone() },
                 // The directory is the runtime's. A socket can be written to on a read-only mount all the same.
                 options: MountOptions::parse(&["bind", "ro", "nosuid", "nodev", "noexec"]),
+                readonly_last: false,
                 idmap: None,
             });
         }

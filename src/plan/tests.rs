@@ -74,3 +74,25 @@ fn a_pod_member_with_users_and_hooks() {
         });
     });
 }
+
+#[test]
+fn what_becomes_read_only_last() {
+    let mut config: serde_json::Value = serde_json::from_str(DOCKER).unwrap();
+    config["mounts"] = serde_json::json!([
+        {"destination": "/t", "type": "tmpfs", "options": ["ro"]},
+        {"destination": "/dev/", "type": "ramfs", "options": ["rro"]},
+        {"destination": "/r", "type": "ramfs", "options": ["ro"]},
+        {"destination": "/b", "type": "tmpfs", "source": "/b", "options": ["bind", "ro"]},
+        {"destination": "/w", "type": "tmpfs", "options": ["rw"]},
+        {"destination": "/u", "type": "tmpfs", "options": ["ro"]},
+        {"destination": "/u", "type": "tmpfs", "options": ["remount", "rw"]},
+        {"destination": "/w", "type": "tmpfs", "options": ["remount", "ro"]}
+    ]);
+    let config = crate::config::from_slice(config.to_string().into_bytes()).unwrap();
+    let mounts = build(&config.spec, &Options::default()).unwrap().rootfs.unwrap().mounts;
+    let last: Vec<bool> = mounts.iter().map(|mount| mount.readonly_last).collect();
+    assert_eq!(last, [true, true, false, false, false, false, false, true]);
+    for mount in mounts.iter().filter(|mount| mount.readonly_last) {
+        assert_eq!(mount.options.classic() & libc::MS_RDONLY, 0, "{}", mount.describe());
+    }
+}

@@ -1,21 +1,20 @@
 //! `tmpcopyup`: a tmpfs that begins with what it covers.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno as Rerrno;
 
 use crate::error::{Context, Error, Kind, Result};
-use crate::path::Root;
 
 /// Deeper trees than this are refused rather than followed until the stack ends.
 const DEPTH: u32 = 256;
 
-/// Copies the directory `path` of the rootfs into the tmpfs `to`, which nobody else can see yet.
-pub fn copy(root: &Root, path: &Path, to: BorrowedFd<'_>) -> Result<()> {
-    let from = root.open(path, OFlags::RDONLY | OFlags::DIRECTORY).context("open")?;
+/// Copies `from`, the directory that the tmpfs `to` covers, into it.
+pub fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let from = rustix::fs::openat(from, c".", flags, Mode::empty()).context("open")?;
     copy_dir(from.as_fd(), to, DEPTH)?;
     // Its mode it has already, from there or from an option of the mount.
     let stat = rustix::fs::fstat(&from).context("stat")?;
@@ -38,27 +37,35 @@ fn copy_dir(from: BorrowedFd<'_>, to: BorrowedFd<'_>, depth: u32) -> Result<()> 
     Ok(())
 }
 
+/// What is there is opened once, as a path: whoever exchanges it for a FIFO or a device, which would block, or act, when it
+/// is opened to be read, gets a copy of that.
 fn copy_entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr, depth: u32) -> Result<()> {
-    let stat = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW).context("stat")?;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let entry = rustix::fs::openat(from, name, flags, Mode::empty()).context("open")?;
+    let stat = rustix::fs::fstat(&entry).context("stat")?;
     let kind = FileType::from_raw_mode(stat.st_mode);
     let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
     match kind {
         FileType::Directory => {
             rustix::fs::mkdirat(to, name, mode).context("make directory")?;
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let source = rustix::fs::openat(from, name, flags, Mode::empty()).context("open")?;
+            let source = rustix::fs::openat(&entry, c".", flags, Mode::empty()).context("open")?;
             let target = rustix::fs::openat(to, name, flags, Mode::empty()).context("open the copy")?;
+            // Each level holds some.
+            drop(entry);
             copy_dir(source.as_fd(), target.as_fd(), depth - 1)?;
         }
         FileType::RegularFile => {
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let source = rustix::fs::openat(from, name, flags, Mode::empty()).context("open")?;
+            // A read of the kernel's own files may block (trace_pipe), and so may the open of a file that is leased.
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let path = format!("/proc/self/fd/{}", entry.as_raw_fd());
+            let source = rustix::fs::open(path, flags, Mode::empty()).context("open to read")?;
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
             let target = rustix::fs::openat(to, name, flags, mode).context("make file")?;
             copy_bytes(source.as_fd(), target.as_fd())?;
         }
         FileType::Symlink => {
-            let link: CString = rustix::fs::readlinkat(from, name, Vec::new()).context("read link")?;
+            let link: CString = rustix::fs::readlinkat(&entry, c"", Vec::new()).context("read link")?;
             rustix::fs::symlinkat(link.as_c_str(), to, name).context("make link")?;
         }
         _ => rustix::fs::mknodat(to, name, kind, mode, stat.st_rdev).context("make node")?,

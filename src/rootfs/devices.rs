@@ -1,13 +1,14 @@
 //! Device nodes, the links beside them, and the console.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno as Rerrno;
+use rustix::mount::OpenTreeFlags;
 
-use super::{attach, clone_mount, fs, not_in_procfs};
+use super::{Open, Wanted, aside, attach, clone_mount, fs, not_in_procfs, open_root_directory, propagate};
 use crate::error::{Context, Errno, Error, Kind, Result};
 use crate::path::{Root, Target};
 use crate::plan::rootfs::{Device, DeviceKind, Rootfs};
@@ -21,16 +22,17 @@ const LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
 ];
 
-/// Fills /dev, and makes devices elsewhere.
-pub fn populate(root: &Root, plan: &Rootfs) -> Result<()> {
+/// Fills /dev, and makes devices elsewhere. `open` has the host's rights, if anybody has.
+pub fn populate(root: &Root, plan: &Rootfs, open: &mut Open<'_>) -> Result<()> {
     // One resolution for everything that lies directly in /dev, and inside the rootfs whatever /dev is
     // (CVE-2026-41579).
     let dev = root.make_dirs(Path::new("/dev"))?;
     let mut sample = None;
-    for device in &plan.devices {
+    for (index, device) in plan.devices.iter().enumerate() {
         let what = || format!("make device {}", device.path.display());
+        let mut bind = || bind(root, device, &mut || open(Wanted::Device(index)));
         if plan.bind_devices {
-            bind(root, device).with_context(what)?;
+            bind().with_context(what)?;
             continue;
         }
         let made = match device.path.strip_prefix("/dev") {
@@ -44,7 +46,7 @@ pub fn populate(root: &Root, plan: &Rootfs) -> Result<()> {
         };
         match made {
             // In somebody else's user namespace mknod is refused, though we did not make one.
-            Err(e) if e.errno() == Some(Errno::EPERM) => bind(root, device).with_context(what)?,
+            Err(e) if e.errno() == Some(Errno::EPERM) => bind().with_context(what)?,
             made => made.with_context(what)?,
         }
     }
@@ -110,24 +112,55 @@ fn file_type(kind: DeviceKind) -> FileType {
     }
 }
 
-/// Shows the host's device, for lack of the right to make one.
-fn bind(root: &Root, device: &Device) -> Result<()> {
+/// Shows a device of the host's, for lack of the right to make one. The one at the same path, if it is this very device; else
+/// one that `make_it` makes.
+fn bind(root: &Root, device: &Device, make_it: &mut dyn FnMut() -> Result<OwnedFd>) -> Result<()> {
     if device.kind == DeviceKind::Fifo {
         let (dir, name) = root.make_parent(&device.path)?;
         return make(dir.as_fd(), name, device, &mut None);
     }
     let target = root.make_target(&device.path, Target::File)?;
     not_in_procfs(target.as_fd(), &device.path)?;
+    let tree = match of_the_host(device) {
+        Ok(tree) => tree,
+        Err(missing) => match make_it() {
+            Err(e) if e.errno() == Some(Errno::EPERM) => return Err(missing),
+            made => made?,
+        },
+    };
+    attach(tree.as_fd(), target.as_fd()).context("bind the device")
+}
+
+fn of_the_host(device: &Device) -> Result<OwnedFd> {
     let tree = fs::copy_of(&device.path)?;
     let stat = rustix::fs::fstat(&tree).context("stat the device of the host")?;
     let number = rustix::fs::makedev(device.major, device.minor);
-    if FileType::from_raw_mode(stat.st_mode) != file_type(device.kind) || stat.st_rdev != number {
-        return Err(Error::new(
-            Kind::System,
-            format!("{} of the host is not this device", device.path.display()),
-        ));
+    match FileType::from_raw_mode(stat.st_mode) == file_type(device.kind) && stat.st_rdev == number {
+        true => Ok(tree),
+        false => {
+            let text = format!("{} of the host is not this device", device.path.display());
+            Err(Error::new(Kind::System, text))
+        }
     }
-    attach(tree.as_fd(), target.as_fd()).context("bind the device of the host")
+}
+
+/// A node that is in no directory anybody sees, detached, and this process's own. In a file system that was mounted in a user
+/// namespace no device can be opened; this one is mounted with the rights of whoever calls.
+pub fn make_detached(device: &Device, label: Option<&str>) -> Result<OwnedFd> {
+    const NAME: &str = "node";
+    let dir = fs::device_tmpfs(label)?;
+    let own = Device { uid: 0, gid: 0, ..device.clone() };
+    make(dir.as_fd(), OsStr::new(NAME), &own, &mut None)?;
+    // Kernels before 6.15 copy only from mounts that are attached.
+    aside(|| {
+        let root = open_root_directory()?;
+        propagate(root.as_fd(), libc::MS_PRIVATE | libc::MS_REC).context("make the mounts private")?;
+        attach(dir.as_fd(), root.as_fd()).context("attach a tmpfs")?;
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+        rustix::mount::open_tree(&dir, NAME, flags).context("copy the mount of the device")
+    })
 }
 
 fn link(dev: BorrowedFd<'_>, name: &str, to: &str) -> Result<(), Rerrno> {

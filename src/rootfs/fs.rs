@@ -1,7 +1,7 @@
 //! Mounts of file systems, by fsopen(2), which says in words what is wrong with an option.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::OFlags;
@@ -10,7 +10,7 @@ use rustix::mount::{
     fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick,
 };
 
-use super::{copy_up, finish};
+use super::{attach, copy_up, finish};
 use crate::error::{Context, Errno, Error, Kind, Result};
 use crate::path::Root;
 use crate::plan::rootfs::Mount;
@@ -20,75 +20,124 @@ use crate::sys::mount::{MountAttr, mount_setattr};
 const FSCONFIG_STRING_MAX: usize = 256;
 
 /// File systems whose instances are shared with, or are views of, the kernel's own: read-only belongs to the mount
-/// and not to the superblock. For a tmpfs the difference cannot be seen, and copy-up has to write first.
+/// and not to the superblock. For a tmpfs the difference cannot be seen.
 const READONLY_BY_MOUNT: [&str; 6] = ["proc", "sysfs", "tmpfs", "mqueue", "devpts", "cgroup2"];
+
+/// File systems that take the SELinux context of all their files as an option.
+const LABELLED: [&str; 4] = ["tmpfs", "mqueue", "devpts", "overlay"];
 
 /// Where a file system goes.
 pub struct Place<'a> {
-    /// The root file system.
-    pub root: &'a Root,
     /// The directory it will cover.
     pub target: BorrowedFd<'a>,
     /// That directory was made for it.
     pub fresh: bool,
 }
 
-/// A new detached mount of file system `kind`, with everything set but what [`finish`] sets.
-///
-/// `None` when an old-style mount(2) has put it in place already.
-pub fn make(
+/// Mounts a new file system of this `kind` in its place, with everything set but what [`finish`](super::finish) sets.
+pub fn mount(
     mount: &Mount,
     kind: &str,
     source: &str,
     label: Option<&str>,
     place: &Place<'_>,
-) -> Result<Option<OwnedFd>> {
-    let options = &mount.options;
-    if options.data.iter().any(|option| option.len() >= FSCONFIG_STRING_MAX) {
-        return classic(mount, kind, source, place).map(|()| None);
-    }
-    let context = match fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC) {
+) -> Result<OwnedFd> {
+    let made = match fits(&mount.options.data, source) {
+        true => modern(mount, kind, source, label, place),
+        false => classic(mount, kind, source, label, place),
+    };
+    match made {
         // A user namespace that does not own its network namespace may not mount sysfs; the host's, bound, is what it may
-        // see (runc#3672; crun does the same). The kernel refuses here; or below, by an LSM or a sysfs that is covered.
-        Err(rustix::io::Errno::PERM) if kind == "sysfs" => return bind_sys(mount).map(Some),
+        // see (runc#3672; crun does the same). The kernel refuses at once; or later, by an LSM or a sysfs that is covered.
+        Err(e) if kind == "sysfs" && e.errno() == Some(Errno::EPERM) => {
+            let tree = bind_sys(mount)?;
+            attach(tree.as_fd(), place.target).context("attach /sys of the host")?;
+            Ok(tree)
+        }
+        made => made,
+    }
+}
+
+/// Whether fsconfig(2) takes them as they are. Strings of several options are split by mount(2), where each file system has
+/// its own rules: backslashes of overlay, node lists of tmpfs, quotes of SELinux.
+fn fits(options: &[String], source: &str) -> bool {
+    let short = |text: &str| text.len() < FSCONFIG_STRING_MAX;
+    short(source) && options.iter().all(|option| short(option) && !option.contains([',', '"']))
+}
+
+/// By fsopen(2): nobody sees it before it is complete.
+fn modern(
+    mount: &Mount,
+    kind: &str,
+    source: &str,
+    label: Option<&str>,
+    place: &Place<'_>,
+) -> Result<OwnedFd> {
+    let context = match fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC) {
         Err(rustix::io::Errno::NODEV) => {
             return Err(Error::os(Errno::ENODEV, format!("file system {kind:?}: not known to this kernel")));
         }
         context => context.with_context(|| format!("open file system {kind:?}"))?,
     };
-    if kind == "tmpfs" && !place.fresh && !options.data.iter().any(|option| option.starts_with("mode=")) {
-        // The mode of what it covers, unless an option says otherwise: `--tmpfs /run` relies on it, as runc does it.
-        let stat = rustix::fs::fstat(place.target).context("stat the mount target")?;
-        fsconfig_set_string(&context, "mode", format!("{:o}", stat.st_mode & 0o7777))
-            .context("set the mode")?;
+    if let Some(mode) = covered_mode(mount, kind, place)? {
+        fsconfig_set_string(&context, "mode", mode).context("set the mode")?;
     }
-    let result = configure(context.as_fd(), mount, kind, source, label);
-    if let Err(e) = result {
-        if kind == "sysfs" && e.errno() == Some(Errno::EPERM) {
-            return bind_sys(mount).map(Some);
-        }
-        return Err(e);
+    configure(context.as_fd(), mount, kind, source, label)?;
+    let flags = MountAttrFlags::from_bits_retain(mount.options.attr_set as u32);
+    let tree =
+        fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags).with_context(|| format!("mount {kind}"))?;
+    copy_up(mount, kind, place, tree.as_fd())?;
+    attach(tree.as_fd(), place.target)
+        .with_context(|| format!("attach {kind} to {}", mount.destination.display()))?;
+    Ok(tree)
+}
+
+/// By mount(2), for what fsconfig cannot carry.
+fn classic(
+    mount: &Mount,
+    kind: &str,
+    source: &str,
+    label: Option<&str>,
+    place: &Place<'_>,
+) -> Result<OwnedFd> {
+    let mode = covered_mode(mount, kind, place)?.map(|mode| format!("mode={mode}"));
+    let label = label.filter(|_| LABELLED.contains(&kind)).map(|label| format!("context=\"{label}\""));
+    let data: Vec<&str> = mode.iter().chain(&mount.options.data).chain(&label).map(String::as_str).collect();
+    let data = data.join(",");
+    if data.len() >= rustix::param::page_size() {
+        // The kernel would cut it off.
+        return Err(Error::os(Errno::E2BIG, format!("mount {kind}: {} bytes of options", data.len())));
     }
-    let mut attr = options.attr_set;
-    // A directory that was just made for it has nothing to copy, and not the mode that a tmpfs is to have.
-    let copy_up = kind == "tmpfs" && options.copy_up && !place.fresh;
-    if copy_up {
-        attr &= !libc::MOUNT_ATTR_RDONLY;
+    let what = || format!("mount {kind} with options {data:?}");
+    let text = CString::new(data.as_str()).map_err(|_| Error::new(Kind::Config, "options: NUL byte"))?;
+    // The directory itself, by the host's procfs: its path could lead elsewhere by now, and the current directory is what
+    // relative paths among the options start from.
+    let target = format!("/proc/self/fd/{}", place.target.as_raw_fd());
+    let flags = MountFlags::from_bits_retain(mount.options.classic() as u32);
+    rustix::mount::mount(source, target, kind, flags, Some(text.as_c_str())).with_context(what)?;
+    // The root's `..` is the root, or what is mounted on it: again no path.
+    let below = Root::new(place.target.try_clone_to_owned().context("dup")?);
+    let tree = below.open(Path::new(".."), OFlags::PATH | OFlags::DIRECTORY).context("open the new mount")?;
+    copy_up(mount, kind, place, tree.as_fd())?;
+    Ok(tree)
+}
+
+/// The mode of what a tmpfs covers, unless an option says otherwise: `--tmpfs /run` relies on it, as runc does it. An
+/// option in a string of several says so later than this one.
+fn covered_mode(mount: &Mount, kind: &str, place: &Place<'_>) -> Result<Option<String>> {
+    if kind != "tmpfs" || place.fresh || mount.options.data.iter().any(|option| option.starts_with("mode=")) {
+        return Ok(None);
     }
-    let flags = MountAttrFlags::from_bits_retain(attr as u32);
-    let tree = match fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags) {
-        Err(e) if kind == "sysfs" && e == rustix::io::Errno::PERM => return bind_sys(mount).map(Some),
-        tree => tree.with_context(|| format!("mount {kind}"))?,
-    };
-    if copy_up {
-        copy_up::copy(place.root, &mount.destination, tree.as_fd())
-            .with_context(|| format!("tmpcopyup of {}", mount.destination.display()))?;
-        let attr = MountAttr { set: options.attr_set & libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
-        if !attr.is_empty() {
-            mount_setattr(tree.as_fd(), false, attr).context("make it read-only")?;
-        }
+    let stat = rustix::fs::fstat(place.target).context("stat the mount target")?;
+    Ok(Some(format!("{:o}", stat.st_mode & 0o7777)))
+}
+
+/// `tmpcopyup`. A directory that was just made for it has nothing to copy, and not the mode that a tmpfs is to have.
+fn copy_up(mount: &Mount, kind: &str, place: &Place<'_>, tree: BorrowedFd<'_>) -> Result<()> {
+    if kind != "tmpfs" || !mount.options.copy_up || place.fresh {
+        return Ok(());
     }
-    Ok(Some(tree))
+    copy_up::copy(place.target, tree).with_context(|| format!("tmpcopyup of {}", mount.destination.display()))
 }
 
 fn configure(fs: BorrowedFd<'_>, mount: &Mount, kind: &str, source: &str, label: Option<&str>) -> Result<()> {
@@ -123,7 +172,7 @@ fn configure(fs: BorrowedFd<'_>, mount: &Mount, kind: &str, source: &str, label:
         }
     }
     // Only where SELinux is enabled: elsewhere the option is unknown (the plan has no label then).
-    if let Some(label) = label.filter(|_| matches!(kind, "tmpfs" | "mqueue" | "devpts" | "overlay")) {
+    if let Some(label) = label.filter(|_| LABELLED.contains(&kind)) {
         told(fsconfig_set_string(fs, "context", label), "set the SELinux context")?;
     }
     told(fsconfig_create(fs), &format!("create {kind}"))
@@ -139,21 +188,6 @@ fn message(fs: BorrowedFd<'_>) -> Option<String> {
         last = text.get(2..).map(|text| text.trim().to_owned());
     }
     last
-}
-
-/// mount(2), for options that fsconfig cannot carry.
-fn classic(mount: &Mount, kind: &str, source: &str, place: &Place<'_>) -> Result<()> {
-    let options = &mount.options;
-    let data =
-        CString::new(options.data.join(",")).map_err(|_| Error::new(Kind::Config, "options: NUL byte"))?;
-    // By the directory itself: its path could lead elsewhere by now.
-    rustix::process::fchdir(place.target).context("chdir to the mount target")?;
-    let flags = MountFlags::from_bits_retain(options.classic() as u32);
-    let mounted = rustix::mount::mount(source, ".", kind, flags, Some(data.as_c_str()));
-    rustix::process::chdir("/").context("chdir to /")?;
-    mounted.with_context(|| format!("mount {kind}"))?;
-    let top = place.root.open(&mount.destination, OFlags::PATH).context("open the new mount")?;
-    finish(top.as_fd(), options)
 }
 
 fn bind_sys(mount: &Mount) -> Result<OwnedFd> {
@@ -177,12 +211,13 @@ pub fn remount(mount: &Mount, target: BorrowedFd<'_>) -> Result<()> {
     if !options.bind && (!options.data.is_empty() || options.ms_flags.0 & libc::MS_SYNCHRONOUS != 0) {
         let fs = fspick(target, "", FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH)
             .context("remount")?;
-        for option in &options.data {
+        // Not by mount(2) if they are joined: it would reset all that is not named.
+        for option in options.data.iter().flat_map(|data| data.split(',')).filter(|part| !part.is_empty()) {
             match option.split_once('=') {
                 Some((key, value)) => fsconfig_set_string(&fs, key, value),
-                None => fsconfig_set_flag(&fs, option.as_str()),
+                None => fsconfig_set_flag(&fs, option),
             }
-            .with_context(|| option.clone())?;
+            .with_context(|| option.to_owned())?;
         }
         if options.ms_flags.0 & libc::MS_SYNCHRONOUS != 0 {
             fsconfig_set_flag(&fs, "sync").context("sync")?;
@@ -219,6 +254,17 @@ pub fn cgroup_tmpfs() -> Result<OwnedFd> {
     let attr = MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attr).context("mount a tmpfs")
+}
+
+/// A tmpfs for device nodes, detached.
+pub fn device_tmpfs(label: Option<&str>) -> Result<OwnedFd> {
+    let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).context("open tmpfs")?;
+    if let Some(label) = label {
+        fsconfig_set_string(&fs, "context", label).context("set the SELinux context")?;
+    }
+    fsconfig_create(&fs).context("create a tmpfs")?;
+    let attr = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attr).context("mount a tmpfs")
 }
 

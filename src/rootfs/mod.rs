@@ -5,7 +5,8 @@
 //!
 //! Every mount is made detached, given its attributes, and only then moved onto a descriptor of its target, which
 //! was resolved inside the rootfs: there is no moment in which it is visible with too few restrictions, and no
-//! path that is resolved twice.
+//! path that is resolved twice. What fsconfig(2) cannot carry goes to mount(2), on that descriptor. Only read-only comes last
+//! for what the runtime fills itself, a tmpfs and /dev: by the descriptor again, and before any program of the container runs.
 
 mod cgroup;
 mod copy_up;
@@ -39,6 +40,7 @@ pub struct Prepared<'a> {
     proc: Option<Proc>,
     devpts: Option<OwnedFd>,
     hide: hide::Sources,
+    last: Vec<(&'a Mount, OwnedFd)>,
 }
 
 /// After pivot_root.
@@ -50,6 +52,8 @@ pub struct Entered<'a> {
     /// The devpts that was mounted at /dev/pts, likewise.
     pub devpts: Option<OwnedFd>,
     hide: hide::Sources,
+    /// The mounts that are made read-only when everything in them is made.
+    last: Vec<(&'a Mount, OwnedFd)>,
 }
 
 /// Opens what a file system is made of: [`source::Host`] in this process, or a helper.
@@ -77,15 +81,23 @@ fn open_root_directory() -> Result<OwnedFd> {
 /// Does all that makes a container's file system, up to its last mount, in a mount namespace that is left and gone with it
 /// all: what stays are the mount points that were missing, and made where they would have been.
 pub fn rehearse(plan: &Rootfs, cgroups: &CgroupView) -> Result<()> {
+    aside(|| {
+        isolate(plan)?;
+        let mut host = source::Host::new(plan);
+        Prepared::new(plan, &mut |wanted| host.open(wanted), cgroups).map(drop)
+    })
+}
+
+/// Does `work` in a mount namespace that is left afterwards, and gone with all that was mounted in it.
+fn aside<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let own =
         rustix::fs::open("/proc/self/ns/mnt", flags, Mode::empty()).context("open /proc/self/ns/mnt")?;
     crate::sys::clone::unshare(crate::plan::libc_flag::NEWNS).context("unshare the mount namespace")?;
-    isolate(plan)?;
-    let mut host = source::Host::new(plan);
-    drop(Prepared::new(plan, &mut |wanted| host.open(wanted), cgroups)?);
+    let done = work();
     let kind = Some(rustix::thread::LinkNameSpaceType::Mount);
-    rustix::thread::move_into_link_name_space(own.as_fd(), kind).context("return to the mount namespace")
+    rustix::thread::move_into_link_name_space(own.as_fd(), kind).context("return to the mount namespace")?;
+    done
 }
 
 /// Mounts the root, and nothing in it, at `place`, a directory of the host's in a mount namespace of the caller's own.
@@ -136,13 +148,13 @@ impl<'a> Prepared<'a> {
         drop(place);
         let hide = hide::Sources::open(plan)?;
         let root = Root::new(root);
-        let mut prepared = Prepared { plan, root, proc: None, devpts: None, hide };
+        let mut prepared = Prepared { plan, root, proc: None, devpts: None, hide, last: Vec::new() };
         for (index, mount) in plan.mounts.iter().enumerate() {
             let mut open = || open(Wanted::Source(index));
             prepared.mount(mount, &mut open, cgroups).with_context(|| mount.describe())?;
         }
         if plan.populate_dev {
-            devices::populate(&prepared.root, plan)?;
+            devices::populate(&prepared.root, plan, open)?;
         }
         if let Some(cwd) = plan.cwd.as_ref().filter(|cwd| cwd.as_path() != Path::new("/")) {
             // As runc: it is made with the rights of the container's root. A path that cannot be made is
@@ -154,7 +166,7 @@ impl<'a> Prepared<'a> {
 
     fn mount(
         &mut self,
-        mount: &Mount,
+        mount: &'a Mount,
         open: &mut dyn FnMut() -> Result<OwnedFd>,
         cgroups: &CgroupView,
     ) -> Result<()> {
@@ -184,15 +196,10 @@ impl<'a> Prepared<'a> {
             }
             Action::Fs { kind, source } => {
                 let (target, fresh) = self.fs_target(mount, kind)?;
-                let place = fs::Place { root: &self.root, target: target.as_fd(), fresh };
-                let tree = fs::make(mount, kind, source, self.plan.label.as_deref(), &place)?;
-                let Some(tree) = tree else {
-                    // It is in its place, but there is no descriptor of it.
-                    return if mount.destination == Path::new("/") { Err(cannot_be_root()) } else { Ok(()) };
-                };
-                attach(tree.as_fd(), target.as_fd())
-                    .with_context(|| format!("attach {kind} to {}", mount.destination.display()))?;
+                let place = fs::Place { target: target.as_fd(), fresh };
+                let tree = fs::mount(mount, kind, source, self.plan.label.as_deref(), &place)?;
                 finish(tree.as_fd(), &mount.options)?;
+                self.readonly_last(mount, tree.as_fd())?;
                 if kind == "proc" && mount.destination == Path::new("/proc") {
                     self.proc = Some(Proc::just_made(tree));
                 } else if kind == "devpts" && mount.destination == Path::new("/dev/pts") {
@@ -202,7 +209,9 @@ impl<'a> Prepared<'a> {
                 }
                 Ok(())
             }
-            Action::Cgroup if mount.destination == Path::new("/") => Err(cannot_be_root()),
+            Action::Cgroup if mount.destination == Path::new("/") => {
+                Err(Error::new(Kind::Config, "it cannot be the root"))
+            }
             Action::Cgroup => {
                 let target = self.target(mount, Target::Dir)?;
                 cgroup::mount(cgroups, mount, target.as_fd())
@@ -212,9 +221,18 @@ impl<'a> Prepared<'a> {
                     .root
                     .open(&mount.destination, OFlags::PATH)
                     .with_context(|| format!("open {} in the rootfs", mount.destination.display()))?;
-                fs::remount(mount, target.as_fd())
+                fs::remount(mount, target.as_fd())?;
+                self.readonly_last(mount, target.as_fd())
             }
         }
+    }
+
+    /// Keeps a mount that has to be made read-only when everything in it is made.
+    fn readonly_last(&mut self, mount: &'a Mount, tree: BorrowedFd<'_>) -> Result<()> {
+        if mount.readonly_last {
+            self.last.push((mount, tree.try_clone_to_owned().context("dup")?));
+        }
+        Ok(())
     }
 
     /// What is mounted on the root is the root from now on: by the descriptor of the old one, which is below it, it could
@@ -309,7 +327,7 @@ impl<'a> Prepared<'a> {
 
     /// Makes the rootfs this process's root and forgets the old one.
     pub fn enter(self) -> Result<Entered<'a>> {
-        let Prepared { plan, root, proc, devpts, hide } = self;
+        let Prepared { plan, root, proc, devpts, hide, last } = self;
         match (plan.own_namespace, plan.no_pivot) {
             (false, _) => {
                 rustix::process::fchdir(&root).context("chdir to the rootfs")?;
@@ -319,7 +337,7 @@ impl<'a> Prepared<'a> {
             (true, false) => pivot(plan, &root)?,
         }
         rustix::process::chdir("/").context("chdir to /")?;
-        Ok(Entered { plan, root, proc, devpts, hide })
+        Ok(Entered { plan, root, proc, devpts, hide, last })
     }
 }
 
@@ -349,13 +367,18 @@ impl Entered<'_> {
                 .mask(&self.root, path)
                 .with_context(|| format!("linux.maskedPaths: mask {}", path.display()))?;
         }
+        let readonly = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+        for (mount, tree) in &self.last {
+            mount_setattr(tree.as_fd(), false, readonly)
+                .context("make it read-only")
+                .with_context(|| mount.describe())?;
+        }
         if let Some(flags) = self.plan.propagation {
             // Not recursively: the mounts have what their own options ask for.
             propagate(self.root.as_fd(), flags & !libc::MS_REC).context("set linux.rootfsPropagation")?;
         }
         if self.plan.readonly {
-            let attr = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
-            mount_setattr(self.root.as_fd(), false, attr).context("make the root read-only")?;
+            mount_setattr(self.root.as_fd(), false, readonly).context("make the root read-only")?;
         }
         Ok(())
     }
@@ -373,10 +396,6 @@ fn not_in_procfs(target: BorrowedFd<'_>, path: &Path) -> Result<()> {
         true => Err(Error::new(Kind::Config, format!("{} leads into a procfs", path.display()))),
         false => Ok(()),
     }
-}
-
-fn cannot_be_root() -> Error {
-    Error::new(Kind::Config, "it cannot be the root")
 }
 
 /// move_mount calls a file on a directory, and the reverse, an invalid argument; mount(2) calls it ENOTDIR, by which Docker

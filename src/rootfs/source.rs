@@ -10,10 +10,10 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 
-use super::{clone_mount, propagate, set_recursive_attributes};
+use super::{clone_mount, devices, propagate, set_recursive_attributes};
 use crate::config::mount_options::MountOptions;
 use crate::error::{Context, Errno, Error, Kind, Result};
 use crate::plan::rootfs::{Action, Rootfs};
@@ -28,6 +28,8 @@ pub enum Wanted {
     Place,
     /// The source of this mount of the plan.
     Source(usize),
+    /// This device of the plan: a node made with the rights of whoever is asked.
+    Device(usize),
 }
 
 /// Opens what a plan wants, in the mount namespace of the container.
@@ -54,6 +56,10 @@ impl<'a> Host<'a> {
         match wanted {
             Wanted::Root => open_root(self.plan),
             Wanted::Place => self.open_place(),
+            Wanted::Device(index) => match self.plan.devices.get(index) {
+                Some(device) => devices::make_detached(device, self.plan.label.as_deref()),
+                None => Err(Error::new(Kind::System, format!("no device {index}"))),
+            },
             Wanted::Source(index) => match self.plan.mounts.get(index).map(|mount| (&mount.action, mount)) {
                 Some((Action::Bind { source }, mount)) => self.open_source(&mount.options, source),
                 _ => Err(Error::new(Kind::System, format!("mounts[{index}] has no source"))),
@@ -120,6 +126,18 @@ fn mount_of(directory: &OwnedFd) -> Result<(OwnedFd, u64)> {
         }
         at = open_directory(&at, Path::new("..")).context("open ..")?;
     }
+}
+
+/// A root that is missing, or is no directory, is told before anything is made.
+pub fn judge_root(plan: &Rootfs) -> Result<()> {
+    let error = match rustix::fs::stat(&plan.path) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => return Ok(()),
+        // Root of a user namespace may go where its owner may not.
+        Err(rustix::io::Errno::ACCESS) => return Ok(()),
+        Ok(_) => Errno::ENOTDIR,
+        Err(e) => crate::sys::errno(e),
+    };
+    Err(Error::os(error, format!("root.path: {}", plan.path.display())))
 }
 
 /// The root, with all that is mounted in it.

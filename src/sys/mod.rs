@@ -16,6 +16,7 @@ pub mod pidfd;
 pub mod sched;
 pub mod seccomp;
 pub mod signal;
+pub mod spawn;
 pub mod start;
 
 use nix::errno::Errno;

@@ -244,6 +244,14 @@ fn mounts() {
             "mounts[1]: idmap needs uidMappings and gidMappings, or a user namespace to take them from",
         ),
         (
+            with(json!({"destination": "/b", "source": "/s", "options": ["bind", "nosuid,ro"]})),
+            "mounts[1].options[1]: \"nosuid,ro\" is several options, each has to be a string of its own",
+        ),
+        (
+            with(json!({"destination": "/b", "type": "cgroup", "options": ["ro", "size=1"]})),
+            "mounts[1].options: \"size=1\" is not an option of a cgroup mount",
+        ),
+        (
             with(json!({"destination": "/b", "source": "/s", "options": ["bind", "idmap=uids=0-1-2"]})),
             "mounts[1].options[1]: \"idmap=uids=0-1-2\" is not supported, use uidMappings and gidMappings",
         ),
@@ -272,6 +280,10 @@ fn what_is_only_warned_about() {
         (
             json!({"mounts": [{"destination": "data", "type": "tmpfs"}]}),
             "mounts[0].destination: \"data\" is not absolute; this is deprecated, it is taken as relative to /",
+        ),
+        (
+            json!({"mounts": [{"destination": "/c", "type": "cgroup2", "options": ["ro", "nsdelegate"]}]}),
+            "mounts[0].options: \"nsdelegate\" is set for the host, and ignored",
         ),
         (
             json!({"mounts": [{"destination": "/d", "source": "/s", "options": ["bind", "size=1", "z", "ro"]}]}),

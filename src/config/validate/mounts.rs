@@ -4,7 +4,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Mount, Spec};
 
 use super::{Judge, has};
 use crate::config::access::{MountExt, SpecExt};
-use crate::config::mount_options::MountOptions;
+use crate::config::mount_options::{MountOptions, joins_known};
 use crate::config::problems::quote;
 
 /// What may be mounted over below /proc: the files that lxcfs shows per container. Anything else could
@@ -21,6 +21,16 @@ const ALLOWED_IN_PROC: &[&str] = &[
     "/proc/net/dev",
     "/proc/sys/kernel/ns_last_pid",
     "/proc/sys/crypto/fips_enabled",
+];
+
+/// What a cgroup2 can be mounted with (kernel, cgroup-v2.rst).
+const CGROUP2_OPTIONS: &[&str] = &[
+    "favordynmods",
+    "memory_hugetlb_accounting",
+    "memory_localevents",
+    "memory_recursiveprot",
+    "nsdelegate",
+    "pids_localevents",
 ];
 
 impl Judge<'_> {
@@ -60,6 +70,12 @@ impl Judge<'_> {
             if source.is_empty() {
                 self.bad(format!("{at}.source"), "must be specified for a bind mount");
             }
+            for (j, option) in mount.option_list().iter().enumerate().filter(|(_, text)| joins_known(text)) {
+                // The warning below is not enough for a volume that is writable in place of `nosuid,ro`.
+                let text =
+                    format!("{} is several options, each has to be a string of its own", quote(option));
+                self.bad(format!("{at}.options[{j}]"), text);
+            }
             if !options.data.is_empty() {
                 self.warn(format!(
                     "{at}.options: filesystem-specific options ignored on a bind mount: {}",
@@ -69,8 +85,23 @@ impl Judge<'_> {
         } else if mount.fs_type().is_none() && !options.remount && options.propagation.is_empty() {
             self.bad(format!("{at}.type"), "must be specified unless it is a bind mount");
         }
+        if !bind && !options.remount && matches!(mount.fs_type(), Some("cgroup" | "cgroup2")) {
+            self.cgroup_options(at, &options);
+        }
         self.proc_mount(at, &destination, mount, bind);
         self.idmapped(spec, at, mount, &options, bind);
+    }
+
+    /// A cgroup mount shows hierarchies that are there already, and changes nothing about them.
+    fn cgroup_options(&mut self, at: &str, options: &MountOptions) {
+        for option in &options.data {
+            let at = format!("{at}.options");
+            match CGROUP2_OPTIONS.contains(&option.as_str()) {
+                // The kernel ignores them, too, outside of its first cgroup namespace.
+                true => self.warn(format!("{at}: {} is set for the host, and ignored", quote(option))),
+                false => self.bad(at, format!("{} is not an option of a cgroup mount", quote(option))),
+            }
+        }
     }
 
     /// The part of runc's `checkProcMount` that needs no file system. Whether what is bound over /proc
