@@ -4,7 +4,8 @@
 
 use std::path::Path;
 
-const ORDER: [&str; 25] = [
+const ORDER: [&str; 26] = [
+    "weaken",
     "error",
     "sys",
     "path",

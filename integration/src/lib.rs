@@ -17,6 +17,7 @@ mod bundle;
 mod cmd;
 mod container;
 mod disk;
+mod elf;
 mod host;
 mod pty;
 mod reap;
@@ -25,6 +26,7 @@ pub use bundle::{Bundle, payload_path};
 pub use cmd::{Cmd, Output, Running, TIMEOUT, runtime_path};
 pub use container::Container;
 pub use disk::{Disk, make_swap};
+pub use elf::{TINY_CODE, tiny_program};
 pub use host::{
     Exclusive, Peer, Traces, cgroup_of, cgroups_of, cgroups_with, exclusive, has_controller, has_systemd,
     is_among, is_v2, note, peer, peer_differs, peer_may_differ, skip, slow, tare_only, until,

@@ -55,6 +55,7 @@ fn call(b: &Bundle, words: &str) -> Cmd {
         fs::set_permissions(&own, fs::Permissions::from_mode(0o755)).unwrap();
     }
     give(b.path().parent().unwrap());
+    b.caller.set(USER);
     let root = b.root.to_str().unwrap().to_owned();
     let words = words.replace("BUNDLE", b.path().to_str().unwrap()).replace("ID", &b.id);
     let all = ["--root", &root].into_iter().map(str::to_owned);

@@ -103,7 +103,7 @@ fn version(program: &str) -> String {
         "runc" => format!("runc version {SPEC_VERSION}-tare{VERSION}"),
         _ => format!("tare version {VERSION}"),
     };
-    format!("{first}\ncommit: {COMMIT}\nspec: {SPEC_VERSION}\n")
+    format!("{first}{}\ncommit: {COMMIT}\nspec: {SPEC_VERSION}\n", crate::weaken::SUFFIX)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod mend;
 pub mod mount_options;
 mod problems;
 mod schema;
+mod spelling;
 pub mod sysctl;
 mod validate;
 

@@ -49,6 +49,11 @@ impl Problems {
         self.list[..self.formal].iter().any(|p| related(&p.path, path))
     }
 
+    /// Is nothing wrong?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     /// `Ok` when nothing is wrong, else all of it as one line that starts with `document`.
     pub(crate) fn into_result(self, document: &str) -> Result<()> {
         if self.list.is_empty() {

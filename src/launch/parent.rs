@@ -22,6 +22,7 @@ use crate::plan::libc_flag::{NEWPID, NEWTIME, NEWUSER};
 use crate::plan::namespaces::Rest;
 use crate::sys::clone::{self, Forked};
 use crate::sys::{pidfd, sched};
+use crate::weaken::weakened;
 
 /// A container's init, or a process in it, that is ready to be executed. Dropping it kills it.
 #[derive(Debug)]
@@ -308,7 +309,7 @@ impl Running {
             WaitId::PidFd(self.pidfd.as_fd()),
             options,
         ) {
-            Ok(Some(status)) if status.stopped() => {
+            Ok(Some(status)) if status.stopped() && !weakened("stopped") => {
                 Err(Error::new(Kind::System, "the process was stopped by a signal before its exec"))
             }
             _ => Ok(()),

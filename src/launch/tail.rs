@@ -19,6 +19,7 @@ use crate::plan::process::Capabilities;
 use crate::security::{caps, ids, lsm};
 use crate::sys::exec::{self, Strings};
 use crate::sys::{keyctl, sched, seccomp, signal};
+use crate::weaken::weakened;
 
 /// What the tail needs beside the process.
 #[derive(Clone, Copy)]
@@ -72,6 +73,9 @@ pub fn settle<'a>(
     if process.apparmor.is_some() || process.selinux.is_some() {
         let proc = proc.map_or_else(private_proc, Ok)?;
         lsm::set_exec_labels(process, &proc)?;
+    } else {
+        // Before it is closed below: its owner would close whatever has its number by then.
+        drop(proc);
     }
     // What was needed to build the inside is closed before the first path of the image is resolved: the working directory.
     descriptors::keep_lasting(context.job, context.channel)?;
@@ -200,6 +204,7 @@ fn enter_cwd(process: &Process) -> Result<()> {
     let here = rustix::process::getcwd(Vec::new());
     match here {
         Ok(path) if path.as_bytes().starts_with(b"/") => Ok(()),
+        Ok(_) | Err(rustix::io::Errno::NOENT) if weakened("cwd") => Ok(()),
         Ok(_) | Err(rustix::io::Errno::NOENT) => Err(Error::new(
             Kind::System,
             format!(

@@ -103,12 +103,12 @@ impl Drop for Scaffold {
 
 /// `create`: makes a container whose process waits for `start`.
 pub fn create(global: &Global, options: &CreateOptions) -> Result<()> {
-    let ready = make(global, options, Mode::Create).map_err(create_failed)?;
+    let ready = make(global, options, Mode::Create).map_err(|e| failed(global, "create", e))?;
     let Ready { container, running, mut scaffold, pid_file, .. } = ready;
     if let Err(e) = running.leave_at_gate() {
         scaffold.take_down();
         let _ = container.remove();
-        return Err(create_failed(e));
+        return Err(failed(global, "create", e));
     }
     scaffold.finish();
     if let Some(file) = pid_file {
@@ -124,7 +124,7 @@ pub fn run(global: &Global, options: &RunOptions) -> Result<i32> {
         // Orphans of a container without a pid namespace come to us, and not to the host's init.
         nix::sys::prctl::set_child_subreaper(true).context("become a subreaper")?;
     }
-    let ready = make(global, &options.create, mode).map_err(create_failed)?;
+    let ready = make(global, &options.create, mode).map_err(|e| failed(global, "run", e))?;
     let Ready { container, mut running, mut scaffold, pid_file, notify } = ready;
     let started = running.start().and_then(|()| {
         let state = scaffold.identity.state("running", running.pid);
@@ -135,7 +135,7 @@ pub fn run(global: &Global, options: &RunOptions) -> Result<i32> {
         let _ = super::kill_and_wait(&running.pidfd);
         scaffold.take_down();
         let _ = container.remove();
-        return Err(create_failed(e));
+        return Err(failed(global, "run", e));
     }
     if let Some(file) = pid_file {
         file.keep();
@@ -163,11 +163,13 @@ pub fn run(global: &Global, options: &RunOptions) -> Result<i32> {
     code
 }
 
-fn create_failed(e: Error) -> Error {
+fn failed(global: &Global, verb: &str, e: Error) -> Error {
     match e.kind() {
         // These are about the request, not about the attempt.
         Kind::Exists | Kind::Usage | Kind::NotFound => e,
-        _ => e.context("unable to start container process").context("tare create failed"),
+        _ => e
+            .context("unable to start container process")
+            .context(format!("{} {verb} failed", global.program)),
     }
 }
 
@@ -201,7 +203,8 @@ fn make(global: &Global, options: &CreateOptions, mode: Mode) -> Result<Ready> {
     log::debug(|| format!("plan: {plan:?}"));
     let program = compile(config.spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()))?;
     let wants_terminal = plan.process.as_ref().is_some_and(|process| process.terminal);
-    let terminal = terminal(wants_terminal, mode != Mode::Foreground, options.console_socket.as_deref())?;
+    let detach = mode != Mode::Foreground;
+    let terminal = terminal(global.program, wants_terminal, detach, options.console_socket.as_deref())?;
     let joins = launch::Joins::Files(launch::open_joins(&plan.namespaces.join)?);
     let group = Group::plan(global, options.id.as_str(), &config.spec, &plan.namespaces)?;
 

@@ -63,7 +63,12 @@ pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
     let kinds = namespaces.kinds();
     let root = if kinds & NEWNS == 0 { Some(root_of(&container, state)?) } else { None };
     let planned = plan::Process::for_exec(&process, linux, &plan_options)?;
-    let terminal = terminal(planned.terminal, options.detach, options.console_socket.as_deref())?;
+    let terminal_wanted = planned.terminal;
+    let terminal = || {
+        let socket = options.console_socket.as_deref();
+        terminal(global.program, terminal_wanted, options.detach, socket)
+    };
+    let first_terminal = terminal()?;
     let plan = Plan {
         id: state.id.clone(),
         namespaces: Namespaces::default(),
@@ -76,6 +81,7 @@ pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
         net_devices: Vec::new(),
         hooks: HookSet::default(),
     };
+    log::debug(|| format!("plan: {plan:?}"));
     let program = super::create::compile(linux.and_then(|linux| linux.seccomp().as_ref()))?;
     let identity = super::identity(state);
     if !options.detach {
@@ -105,17 +111,17 @@ pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
     let failed = |e: Error| e.context("unable to start container process").context("exec failed");
     let entry = manager.entry_in(&options.cgroups)?;
     let whole = options.cgroups == SubCgroups::default();
-    let mut running = match launch(Way::Open(&entry), terminal) {
+    let mut running = match launch(Way::Open(&entry), first_terminal) {
         // The payload has made its cgroup an inner one, which may hold no process: go where init went.
         Err(e) if e.errno() == Some(Errno::EBUSY) && whole => {
             let layout = crate::cgroup::Layout::detect(std::path::Path::new(super::CGROUP_ROOT))?;
             let entry = manager.entry_of(&layout, state.init_process_pid)?;
-            let again = self::terminal_again(&plan, options)?;
+            let again = terminal()?;
             launch(Way::Open(&entry), again).map_err(failed)?
         }
         // From a login session, which is not the user's to take processes out of.
         Err(e) if e.errno() == Some(Errno::EACCES) && whole && manager.is_of_user() => {
-            let again = self::terminal_again(&plan, options)?;
+            let again = terminal()?;
             let admit = |pid| manager.attach(pid);
             launch(Way::Admitted { admit: &admit, rest: &|| Ok(()), cgroup: &manager }, again)
                 .map_err(failed)?
@@ -144,11 +150,6 @@ pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
     }
     crate::log::succeeded();
     crate::foreground::stand_in(running, None)
-}
-
-fn terminal_again(plan: &Plan, options: &ExecOptions) -> Result<launch::Terminal> {
-    let wanted = plan.process.as_ref().is_some_and(|process| process.terminal);
-    terminal(wanted, options.detach, options.console_socket.as_deref())
 }
 
 /// The root of the container's process.

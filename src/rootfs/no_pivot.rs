@@ -14,6 +14,7 @@ use rustix::mount::UnmountFlags;
 use super::{attach, fs, propagate};
 use crate::error::{Context, Result};
 use crate::path::Root;
+use crate::weaken::weakened;
 
 /// Moves `root` over the old one and makes it this process's root.
 pub fn enter(root: &Root) -> Result<()> {
@@ -31,7 +32,8 @@ pub fn enter(root: &Root) -> Result<()> {
             let _ = propagate(fd.as_fd(), libc::MS_SLAVE);
         }
     }
-    for mount in mounts.iter().filter(|mount| matches!(mount.kind, "proc" | "sysfs")) {
+    let full = |mount: &&Mounted<'_>| matches!(mount.kind, "proc" | "sysfs") && !weakened("no-pivot");
+    for mount in mounts.iter().filter(full) {
         hide(&mount.point).with_context(|| format!("hide {} of the host", mount.point))?;
     }
     attach(root.as_fd(), top.as_fd()).context("move the root over /")?;

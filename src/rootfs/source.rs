@@ -11,13 +11,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxAttributes, StatxFlags};
-use rustix::mount::{MoveMountFlags, OpenTreeFlags};
+use rustix::mount::OpenTreeFlags;
 
-use super::{clone_mount, devices, propagate, set_recursive_attributes};
+use super::{devices, propagate, set_recursive_attributes};
 use crate::config::mount_options::MountOptions;
 use crate::error::{Context, Errno, Error, Kind, Result};
-use crate::plan::rootfs::{Action, Rootfs};
+use crate::plan::rootfs::{Action, Mount, Rootfs};
 use crate::sys::mount::{MountAttr, mount_setattr};
+use crate::weaken::weakened;
 
 /// What is to be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +42,8 @@ pub struct Host<'a> {
 
 struct Holder {
     id: u64,
-    /// A detached copy of it, which is a peer of the host's.
-    peer: OwnedFd,
+    /// Sources that lie on it, by the index of their mounts, copied while it was a peer of the host's mount.
+    copies: Vec<(usize, OwnedFd)>,
 }
 
 impl<'a> Host<'a> {
@@ -61,7 +62,7 @@ impl<'a> Host<'a> {
                 None => Err(Error::new(Kind::System, format!("no device {index}"))),
             },
             Wanted::Source(index) => match self.plan.mounts.get(index).map(|mount| (&mount.action, mount)) {
-                Some((Action::Bind { source }, mount)) => self.open_source(&mount.options, source),
+                Some((Action::Bind { source }, mount)) => self.open_source(index, &mount.options, source),
                 _ => Err(Error::new(Kind::System, format!("mounts[{index}] has no source"))),
             },
         }
@@ -70,46 +71,45 @@ impl<'a> Host<'a> {
     /// A root that is mounted on a shared mount would be propagated to the host, and pivot_root(2) refuses it: the mount that
     /// holds the place, and no other, is made private.
     fn open_place(&mut self) -> Result<OwnedFd> {
-        let path = &self.plan.path;
+        let path = if weakened("place") { Path::new("/") } else { &self.plan.path };
         let place = open_directory(CWD, path).with_context(|| format!("open {}", path.display()))?;
         if self.plan.own_namespace && self.plan.is_shared() {
             let (holder, id) =
                 mount_of(&place).with_context(|| format!("find the mount of {}", path.display()))?;
-            let peer = clone_mount(holder.as_fd(), false).context("copy the mount of the root's parent")?;
+            self.holder = Some(Holder { id, copies: copies_on(self.plan, id) });
             propagate(holder.as_fd(), libc::MS_PRIVATE)
                 .context("make the mount of the root's parent private")?;
-            self.holder = Some(Holder { id, peer });
         }
         Ok(place)
     }
 
-    fn open_source(&self, options: &MountOptions, path: &Path) -> Result<OwnedFd> {
-        let tree = open_tree(options, path)?;
-        let shared = options.propagation.iter().any(|flags| flags & libc::MS_SHARED != 0);
-        if let (Some(holder), true) = (&self.holder, shared) {
-            holder.join(path, tree.as_fd()).with_context(|| format!("share source {}", path.display()))?;
+    fn open_source(&mut self, index: usize, options: &MountOptions, path: &Path) -> Result<OwnedFd> {
+        if let Some(holder) = &mut self.holder
+            && let Some(n) = holder.copies.iter().position(|(of, _)| *of == index)
+            // An earlier mount may have covered it.
+            && is_on(path, holder.id)
+        {
+            return Ok(holder.copies.swap_remove(n).1);
         }
-        Ok(tree)
+        open_tree(options, path)
     }
 }
 
-impl Holder {
-    /// Makes the copy of a source that lies on this mount a peer of the host's mount, as it would be if this had stayed
-    /// shared.
-    fn join(&self, source: &Path, tree: BorrowedFd<'_>) -> Result<()> {
-        let stat = rustix::fs::statx(CWD, source, AtFlags::empty(), StatxFlags::MNT_ID).context("stat")?;
-        if stat.stx_mnt_id != self.id {
-            return Ok(());
-        }
-        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH
-            | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH
-            | MoveMountFlags::MOVE_MOUNT_SET_GROUP;
-        match rustix::mount::move_mount(&self.peer, "", tree, "", flags) {
-            // Before Linux 5.15: it becomes a peer group of its own, as with runc.
-            Err(rustix::io::Errno::INVAL) => Ok(()),
-            joined => joined.context("join the peer group"),
-        }
-    }
+/// Copies of those sources on this mount that are to get the host's mounts, or to have the host get theirs. What cannot be
+/// copied yet is opened, or fails, at its turn.
+fn copies_on(plan: &Rootfs, mount_id: u64) -> Vec<(usize, OwnedFd)> {
+    let copy = |(index, mount): (usize, &Mount)| {
+        let Action::Bind { source } = &mount.action else { return None };
+        let linked = |flags: &u64| flags & (libc::MS_SHARED | libc::MS_SLAVE) != 0;
+        let wanted = mount.options.propagation.iter().any(linked) && is_on(source, mount_id);
+        wanted.then(|| open_tree(&mount.options, source).ok().map(|tree| (index, tree)))?
+    };
+    plan.mounts.iter().enumerate().filter_map(copy).collect()
+}
+
+fn is_on(path: &Path, mount_id: u64) -> bool {
+    rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID)
+        .is_ok_and(|stat| stat.stx_mnt_id == mount_id)
 }
 
 fn open_directory(at: impl AsFd, path: &Path) -> rustix::io::Result<OwnedFd> {

@@ -13,6 +13,7 @@ mod entry;
 mod id;
 mod process;
 mod store;
+mod trust;
 
 pub use id::ContainerId;
 pub use process::{Stat, pidfd};
@@ -150,6 +151,18 @@ impl State {
     pub fn has_own_mount_namespace(&self) -> bool {
         let namespaces = self.spec().linux.unwrap_or_default().namespaces;
         namespaces.iter().any(|namespace| namespace.r#type == "mount")
+    }
+
+    /// The facts that matter for debugging, as one line.
+    pub fn summary(&self) -> String {
+        format!(
+            "container {:?} has process {} (start time {}), bundle {:?}, cgroup {}",
+            self.id,
+            self.init_process_pid,
+            self.init_process_start,
+            self.bundle,
+            self.cgroup.as_ref().map_or("none", |cgroup| cgroup.get()),
+        )
     }
 
     /// The state as `state` and `list` show it; `owner` is the name of who made it.

@@ -33,7 +33,7 @@ pub fn note_arguments(argv: *mut *mut c_char) {
 /// caller was given, the secrets of its environment and `exec --env` among it.
 pub fn conceal_arguments() {
     let argv = ARGUMENTS.load(Ordering::Relaxed);
-    if argv.is_null() {
+    if argv.is_null() || crate::weaken::weakened("arguments") {
         return;
     }
     // SAFETY: both lists end with NULL and their strings lie in the pages that the kernel made for them before the first
@@ -127,6 +127,10 @@ mod entry {
         // SAFETY: the kernel puts argc, the pointers to the arguments and NULL, and those to the environment and NULL
         // there; nobody has run yet who could have changed them.
         unsafe {
+            if cfg!(feature = "weaken") {
+                // Left to `exeseal`, which can be told not to.
+                return;
+            }
             let argc = stack.read();
             let argv = stack.add(1);
             let envp = argv.add(argc + 1);

@@ -43,6 +43,11 @@ pub fn validate(config: &Config, host: &Host, options: &Options) -> Result<Vec<S
         warnings: config.warnings.clone(),
     };
     judge.spec(&config.spec);
+    if !judge.problems.is_empty() {
+        for (path, name) in super::spelling::in_another_case(&config.raw) {
+            judge.bad(path, format!("unknown key, ignored: perhaps {name} is meant"));
+        }
+    }
     judge.problems.into_result("config.json")?;
     Ok(judge.warnings)
 }

@@ -10,7 +10,9 @@ mod attack2;
 mod files;
 mod keep;
 mod load;
+mod place;
 mod show;
+mod spy;
 
 use std::io::Write;
 
@@ -41,6 +43,8 @@ fn answer(verb: &str, args: &[&str]) -> Answer {
         .or_else(|| load::answer(verb, args))
         .or_else(|| attack::answer(verb, args))
         .or_else(|| attack2::answer(verb, args))
+        .or_else(|| spy::answer(verb, args))
+        .or_else(|| place::answer(verb, args))
         .unwrap_or_else(|| usage(&format!("no verb {verb:?}")))
 }
 
