@@ -271,7 +271,9 @@ fn a_container_that_may_trace_sees_nothing_of_the_hosts_through_an_exec() {
     for caps in [&["SYS_PTRACE"][..], &["SYS_PTRACE", "SYS_ADMIN", "DAC_READ_SEARCH"]] {
         let (found, report) = spied(caps, count);
         note("race", &format!("{caps:?}: {report}"));
-        assert_eq!(found, json!({}), "{caps:?}: {report}");
+        peer_differs("crun", "shows its arguments and its environment", || {
+            assert_eq!(found, json!({}), "{caps:?}: {report}");
+        });
         assert!(
             report["before_exec"].as_u64().unwrap() > 10,
             "processes were seen before their exec: {report}"
@@ -348,8 +350,11 @@ fn without_pivot_root_the_hosts_proc_and_sys_are_not_revealed() {
     for b in [Bundle::new(), Bundle::new().cap("SYS_ADMIN")] {
         let b = b.without("/linux/seccomp").does("reveal proc -- reveal sysfs");
         for flags in ["", "--no-pivot"] {
-            let out = b.launch(&format!("run {flags}")).run().ok().answers();
-            assert_eq!(out, [json!("EPERM"), json!("EPERM")], "{flags:?}");
+            // The sandbox has two, one over the other.
+            peer_may_differ("crun", "unmounts one procfs", || {
+                let out = b.launch(&format!("run {flags}")).run().ok().answers();
+                assert_eq!(out, [json!("EPERM"), json!("EPERM")], "{flags:?}");
+            });
         }
     }
 }
@@ -359,7 +364,9 @@ fn without_pivot_root_nothing_of_the_hosts_proc_is_under_the_root() {
     let b = Bundle::new().cap("SYS_ADMIN").does("under-root");
     let out = b.launch("run --no-pivot").run().ok().json();
     assert_eq!(out["still_inside"], true, "its mount namespace has another root: {out}");
-    assert_eq!((&out["proc"], &out["sys"]), (&json!(false), &json!(false)), "{out}");
+    peer_may_differ("crun", "unmounts one procfs", || {
+        assert_eq!((&out["proc"], &out["sys"]), (&json!(false), &json!(false)), "{out}");
+    });
 }
 
 // The parent is killed, or the child is stopped.
