@@ -14,7 +14,8 @@ pub fn now_nano() -> String {
     nanos(since_epoch())
 }
 
-fn since_epoch() -> Duration {
+/// How long ago 1970 was.
+pub fn since_epoch() -> Duration {
     // A clock before 1970 is a broken clock: print the epoch rather than fail.
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
@@ -26,7 +27,8 @@ fn seconds(at: Duration) -> String {
     format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}Z")
 }
 
-fn nanos(at: Duration) -> String {
+/// The same of another moment, told as the time since 1970.
+pub fn nanos(at: Duration) -> String {
     let mut text = seconds(at);
     if at.subsec_nanos() != 0 {
         let fraction = format!(".{:09}", at.subsec_nanos());

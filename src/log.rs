@@ -19,7 +19,7 @@ use std::sync::{Mutex, OnceLock};
 /// The shape of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
-    /// `time="…" level=error msg="…"`
+    /// `time="…" level=error msg="…"`; on a terminal `error: …`
     #[default]
     Text,
     /// `{"level":"error","msg":"…","time":"…"}`
@@ -101,22 +101,17 @@ pub fn descriptor() -> Option<i32> {
     log().file.as_ref().map(AsRawFd::as_raw_fd)
 }
 
-/// Reports why the call failed: one line in the log, if that is a file, and the plain text on stderr, for people and for
-/// callers that look there for words they know, with their quotes unescaped.
+/// Reports why the call failed, as runc does, against which callers were written: one line in the log; and if that is a
+/// file, the plain text on stderr, with its quotes unescaped.
 pub fn fatal(error: &Error) {
     let log = log();
     let text = error.to_string();
-    let entry = || line(log.format, Level::Error, &text, &clock::now());
-    match (&log.file, log.format) {
-        (None, Format::Json) => return write(rustix::stdio::stderr(), &entry()),
-        (None, Format::Text) => {}
-        (Some(file), _) => write(file.as_fd(), &entry()),
-    }
+    let Some(file) = &log.file else { return to_stderr(log.format, Level::Error, &text) };
+    write(file.as_fd(), &line(log.format, Level::Error, &text, &clock::now()));
     if let Ok(held) = log.held.lock() {
         write(rustix::stdio::stderr(), &held);
     }
-    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    write(rustix::stdio::stderr(), &format!("{plain}\n"));
+    write(rustix::stdio::stderr(), &format!("{}\n", plain(&text)));
 }
 
 /// A warning.
@@ -125,10 +120,11 @@ pub fn warn(message: &str) {
     if log.level < Level::Warning {
         return;
     }
-    let line = line(log.format, Level::Warning, message, &clock::now());
     match (&log.file, log.held.lock()) {
-        (Some(_), Ok(mut held)) => held.push_str(&line),
-        _ => write(rustix::stdio::stderr(), &line),
+        (Some(_), Ok(mut held)) => {
+            held.push_str(&line(log.format, Level::Warning, message, &clock::now()));
+        }
+        _ => to_stderr(log.format, Level::Warning, message),
     }
 }
 
@@ -155,10 +151,28 @@ pub fn debug(message: impl FnOnce() -> String) {
 
 fn verbose(level: Level, message: impl FnOnce() -> String) {
     let log = log();
-    if log.level >= level {
-        let to = log.file.as_ref().map_or(rustix::stdio::stderr(), |file| file.as_fd());
-        write(to, &line(log.format, level, &message(), &clock::now()));
+    if log.level < level {
+        return;
     }
+    match &log.file {
+        Some(file) => write(file.as_fd(), &line(log.format, level, &message(), &clock::now())),
+        None => to_stderr(log.format, level, &message()),
+    }
+}
+
+/// A line for programs, which look for `level=error`; people at a terminal are spared the time and the quotes.
+fn to_stderr(format: Format, level: Level, message: &str) {
+    let stderr = rustix::stdio::stderr();
+    if format == Format::Text && rustix::termios::isatty(stderr) {
+        write(stderr, &format!("{}: {}\n", level.name(), plain(message)));
+    } else {
+        write(stderr, &line(format, level, message, &clock::now()));
+    }
+}
+
+/// On one line, and with nothing that a terminal would obey.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// One write, so that lines of several processes never mix. Nobody can be told when it fails.

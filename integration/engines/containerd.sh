@@ -2,7 +2,8 @@
 # containerd by ctr: the runc shim, pointed at our runtime.
 . "$here/ctr.sh"
 containerd_conf "$work/root"
-start_containerd
+# A service may be started with any.
+umask=0 start_containerd
 run=(ctr run --runc-binary "$runtime" --cgroup /it-engines/c)
 
 t 'import of an image' 0 done ctr image import "$images/box.tar"
@@ -11,6 +12,7 @@ t 'exit code' 5 '' "${run[@]}" --rm $box a sh -c 'exit 5'
 t 'a command that is missing' 1 'executable file not found in \$PATH' "${run[@]}" --rm $box a nosuch
 t 'with a terminal' 0 '33 77' tty ctr run -t --runc-binary "$runtime" --rm $box a sh -c "sleep 0.5; stty size"
 t seccomp 0 'Seccomp:.2' "${run[@]}" --rm --seccomp $box a grep Seccomp: /proc/self/status
+t umask 0 '^0022' "${run[@]}" --rm $box a sh -c umask
 t 'a namespace joined' 0 '' "${run[@]}" --rm --with-ns network:/proc/self/ns/net $box a true
 t 'run detached' 0 '' "${run[@]}" -d --memory-limit 60000000 $box a sleep 1000
 t 'it is listed' 0 'a +[0-9]+ +RUNNING' ctr task ls

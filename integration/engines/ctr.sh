@@ -16,7 +16,7 @@ containerd_conf() {
 	TOML
 }
 start_containerd() {
-    containerd --config config.toml >containerd.log 2>&1 &
+    (umask "${umask-0022}" && exec containerd --config config.toml >containerd.log 2>&1) &
     containerd=$!
     until_ok ctr version
 }

@@ -77,6 +77,20 @@ t 'a bind mount that is read-only' 1 'Read-only file system' $run -v "$work/file
 t 'a bind mount of a file' 0 '^content' $run -v "$work/files/file:/etc/motd" box cat /etc/motd
 t 'a later mount comes in' 0 'late' bash -c "mount -t tmpfs none files && mount --make-rshared files && $docker run -d --name late --mount type=bind,src=$work/files,dst=/f,bind-propagation=rslave box sleep 1000 >/dev/null
     mkdir files/in && mount -t tmpfs none files/in && touch files/in/late; $docker exec late ls /f/in; $docker rm -f late >/dev/null; umount files/in files"
+. "$here/host.sh"
+shared_root
+t "the host's root" 0 "$host_seen" $run -v /:/host box sh -c "$see_host"
+t "the host's root, read-only" 0 "$host_seen.*Read-only" $run -v /:/host:ro box sh -c "$see_host; touch /host/it 2>&1 || :"
+t "the host's root, and what is mounted there later" 0 "$host_seen.*late" bash -c "$docker run -d --name host -v /:/host:rslave box sleep 1000 >/dev/null; $docker exec host sh -c '$see_host'
+    $mount_late; $docker exec host ls /host$shared/in; $unmount_late; $docker rm -f host >/dev/null"
+t "the host's root, shared" 0 "$host_seen.*late" bash -c "$docker run -d --name host -v /:/host:rshared box sleep 1000 >/dev/null; $docker exec host sh -c '$see_host'
+    $mount_late; $docker exec host ls /host$shared/in; $unmount_late; $docker rm -f host >/dev/null"
+t "a mount of the host's comes in" 0 '^late.$' bash -c "$docker run -d --name host -v $shared:/s:rshared box sleep 1000 >/dev/null
+    $mount_late; $docker exec host ls /s/in; $unmount_late; $docker rm -f host >/dev/null"
+t "a mount of the container's goes out" 0 '^early.$' bash -c "$docker run -d --name host -v $shared:/s:rshared --cap-add SYS_ADMIN --security-opt seccomp=unconfined box sleep 1000 >/dev/null
+    $docker exec host sh -c '$mount_inside'; ls $shared/in; $docker exec host umount /s/in; $docker rm -f host >/dev/null"
+private_root
+t 'a tmpfs that is read-only, and a volume in it' 0 '^kept.*Read-only' $run --tmpfs /t:ro -v vol:/t/sub box sh -c 'cat /t/sub/f; touch /t/x 2>&1 || :'
 t 'capabilities dropped' 0 'CapEff:.0000000000000000' $run --cap-drop ALL box grep CapEff /proc/self/status
 t 'a capability added' 0 'CapEff:.0000000000001000' $run --cap-drop ALL --cap-add NET_ADMIN box grep CapEff /proc/self/status
 t 'a capability that is missing' 1 'not permitted' $run --cap-drop CHOWN box chown user /tmp
@@ -121,7 +135,7 @@ t 'an apt of the first' 0 '^apt ' $run debian:node apt-get --version
 $docker rm -f d1 d2 >/dev/null
 
 t 'run detached' 0 '[0-9a-f]{64}' $docker run -d --name box1 --health-cmd 'test -e /tmp/well' --health-interval 1s --health-retries 1 box sh -c 'touch /tmp/well; trap "echo bye; exit 3" TERM; echo up; while :; do sleep 0.1; done'
-t logs 0 '^up' soon $docker logs box1
+t logs 0 '^up' soon bash -c "$docker logs box1 | grep up"
 t exec 0 'sh -c touch.*ps' $docker exec box1 ps
 t 'exec as a user' 0 'uid=1000' $docker exec -u user box1 id
 t 'exec: environment and directory' 0 '^b /tmp' $docker exec -e A=b -w /tmp box1 sh -c 'echo $A $PWD'
@@ -168,6 +182,16 @@ t 'build of a Dockerfile' 0 'Successfully built' bash -c "mkdir -p build && cp f
     'ENTRYPOINT [\"sh\", \"-c\"]' 'CMD [\"id -u; pwd; cat /made /copied /word; echo \$A\"]' >build/Dockerfile && $docker build -t built --build-arg word=said build"
 t 'what was built' 0 '^1000./w.42.content.said.b' $run built
 t 'a build that fails' 5 'returned a non-zero code: 5' bash -c "printf 'FROM box\nRUN exit 5\n' | $docker build -"
+# An image that goes for the host's files, by whatever the health check's process has open.
+. "$here/escape.sh"
+program_of_the_host
+escape_image box
+$docker build -qt escape escape >/dev/null
+within=30 t 'a health check executes nothing of the host' 0 '^the program of the host is as it was.[1-9]' bash -c "$docker run -d --name escape escape >/dev/null
+    escaped true; $docker exec escape wc -l /evil/tried; $docker inspect -f '{{range .State.Health.Log}}{{.Output}}{{end}}' escape"
+cp as-it-was program-of-the-host
+within=30 t 'exec executes nothing of the host' 0 '^the program of the host is as it was' escaped $docker exec escape sh -c true
+$docker rm -f escape >/dev/null
 t 'twenty at once' 0 '^20' bash -c "for n in \$(seq 20); do $run box true & pids=\"\$pids \$!\"; done; ok=0; for p in \$pids; do wait \$p && ok=\$((ok+1)); done; echo \$ok"
 
 # The daemon goes, containers stay, the next daemon takes them over.
@@ -195,6 +219,7 @@ t 'userns-remap: exec' 0 'uid=0.*200000' $docker exec mapped sh -c 'id; cat /pro
 t 'userns-remap: exec as a user' 0 'uid=1000' $docker exec -u user mapped id
 t 'userns-remap: stats, pause, top' 0 'sleep 1000' bash -c "$docker stats --no-stream mapped && $docker pause mapped && $docker unpause mapped && $docker top mapped"
 t 'userns-remap: a volume' 0 '^kept' bash -c "$run -v vol:/v box sh -c 'echo kept >/v/f && cat /v/f'"
+t "userns-remap: the host's root" 0 "^$(stat -c %d:%i /).content" $run -v /:/host box sh -c "stat -c %d:%i /host; cat /host$work/files/file"
 t 'userns-remap: with a terminal' 0 '33 77' tty $run -it box sh -c 'sleep 0.5; stty size'
 t "userns-remap: the host's" 0 '0 +0 +4294967295' $run --userns host box cat /proc/self/uid_map
 t 'userns-remap: a file of the host' 1 'Permission denied' bash -c "install -m 0600 /dev/null files/secret; $run -v $work/files:/f box cat /f/secret"

@@ -45,6 +45,20 @@ t hostname 0 '^other' $run -h other box hostname
 t 'read-only root' 1 'Read-only file system' $run --read-only box touch /x
 t 'a tmpfs' 0 'size=1024k' $run --tmpfs /t:size=1m box mount
 t 'a bind mount' 0 'file' $run -v "$work/files:/b:ro" box ls /b
+. "$here/host.sh"
+shared_root
+t "the host's root" 0 "$host_seen" $run -v /:/host box sh -c "$see_host"
+t "the host's root, read-only" 0 "$host_seen.*Read-only" $run -v /:/host:ro box sh -c "$see_host; touch /host/it 2>&1 || :"
+t "the host's root, and what is mounted there later" 0 "$host_seen.*late" bash -c "podman run -d --net none --name host -v /:/host:rslave box sleep 1000 >/dev/null; podman exec host sh -c '$see_host'
+    $mount_late; podman exec host ls /host$shared/in; $unmount_late; podman rm -f -t 0 host >/dev/null"
+t "the host's root, in a user namespace" 0 "$host_seen" $run --uidmap 0:100000:65536 -v /:/host box sh -c "$see_host"
+t "a mount of the host's comes in" 0 '^late.$' bash -c "podman run -d --net none --name host -v $shared:/s:rshared box sleep 1000 >/dev/null
+    $mount_late; podman exec host ls /s/in; $unmount_late; podman rm -f -t 0 host >/dev/null"
+t "a mount of the container's goes out" 0 '^early.$' bash -c "podman run -d --net none --name host -v $shared:/s:rshared --cap-add SYS_ADMIN --security-opt seccomp=unconfined box sleep 1000 >/dev/null
+    podman exec host sh -c '$mount_inside'; ls $shared/in; podman exec host umount /s/in; podman rm -f -t 0 host >/dev/null"
+private_root
+t 'a tmpfs that is read-only, and a volume in it' 0 '^kept.*Read-only' bash -c "$run -v vol:/v box sh -c 'echo kept >/v/f'; $run --mount type=tmpfs,dst=/t,ro -v vol:/t/sub box sh -c 'cat /t/sub/f; touch /t/x 2>&1 || :'"
+t 'read-only without a tmpfs' 0 '^not /x, not /tmp/x, but 1' $run --read-only --read-only-tmpfs=false box sh -c 'for f in /x /tmp/x; do touch $f 2>/dev/null || printf "not $f, "; done; echo but $(echo 2>&1 >/dev/full | grep -c "No space")'
 t 'capabilities dropped' 0 'CapEff:.0000000000000000' $run --cap-drop ALL box grep CapEff /proc/self/status
 t 'one more group' 0 'groups=.*77' $run --user 5:6 --group-add 77 box id
 t 'working directory, environment' 0 '^b /tmp' $run -e A=b -w /tmp box sh -c 'echo $A $PWD'
@@ -133,7 +147,20 @@ t 'it ended by its own' 0 '^exited 3' podman inspect -f '{{.State.Status}} {{.St
 t restart 0 '' podman restart -t 1 c
 t 'rename, diff, export' 0 'A /tmp/p.*tmp/p' bash -c "podman rename c d && podman diff d && podman export d | tar -t && podman rename d c"
 t 'a signal' 0 'got it' bash -c "podman run -d --net none --name sig box sh -c 'trap \"echo got it; exit\" USR1; echo up; while :; do sleep 0.1; done' >/dev/null; soon grep -q up <(podman logs sig); podman kill -s USR1 sig; podman wait sig; podman logs sig; podman rm sig"
+# conmon sees the end of init, and has Podman clean up: it can be started anew.
+t 'a signal to one that has not started' 0 '^over.running' bash -c "podman create --net none --name made box sleep 1000 >/dev/null; podman init made >/dev/null; id=\$(podman inspect -f '{{.Id}}' made)
+    $runtime kill \$id TERM; over() { ! $runtime state \$id >/dev/null 2>&1 && echo over; }; soon over; podman start made >/dev/null; podman inspect -f '{{.State.Status}}' made; podman rm -f -t 0 made >/dev/null"
 t 'stop of what does not end' 0 '137.deaf' bash -c "podman run -d --net none --name deaf box sh -c 'trap \"\" TERM; while :; do sleep 0.1; done' >/dev/null; podman stop -t 1 deaf >/dev/null; podman inspect -f '{{.State.ExitCode}}' deaf; podman rm deaf"
+# An image that goes for the host's files, by whatever the process of an exec has open.
+. "$here/escape.sh"
+program_of_the_host
+escape_image localhost/box
+podman build -q --format docker -t escape escape >/dev/null
+within=30 t 'exec executes nothing of the host' 0 '^the program of the host is as it was.[1-9]' bash -c "podman run -d --net none --name escape --health-interval disable escape >/dev/null 2>&1
+    escaped podman exec escape sh -c 'echo x >>/evil/tried'; podman exec escape wc -l /evil/tried"
+cp as-it-was program-of-the-host
+within=30 t 'a health check executes nothing of the host' 0 '^the program of the host is as it was' escaped podman healthcheck run escape
+podman rm -f -t 0 escape >/dev/null 2>&1
 t 'twenty at once' 0 '^20' bash -c "for n in \$(seq 20); do $run box true & pids=\"\$pids \$!\"; done; ok=0; for p in \$pids; do wait \$p && ok=\$((ok+1)); done; echo \$ok"
 t 'kill and remove' 0 '' bash -c 'podman kill c && podman rm -f c'
 t 'a health check' 0 'healthy' bash -c "podman run -d --net none --name well --health-cmd 'test -e /tmp/well' --health-interval disable box sh -c 'touch /tmp/well; sleep 1000' >/dev/null; soon podman healthcheck run well && podman inspect -f '{{.State.Health.Status}}' well; podman exec well rm /tmp/well; podman healthcheck run well; [ \$? = 1 ]; podman rm -f -t 0 well"

@@ -46,6 +46,7 @@ t 'a file of the host' 1 'Permission denied' bash -c "install -m 0600 /dev/null 
 t user 0 'uid=1000\(user\)' $run --user user box id
 t hostname 0 '^other' $run -h other box hostname
 t 'a volume' 0 kept bash -c "$run -v vol:/v box sh -c 'echo kept >/v/f' && $run -v vol:/v:ro box sh -c 'cat /v/f; ! touch /v/g'"
+t "the host's root" 0 "^$(stat -c %d:%i /).content" $run -v /:/host box sh -c "stat -c %d:%i /host; cat /host$work/user/files/file"
 t 'a bind mount that is read-only' 1 'Read-only file system' $run -v "$work/user/files:/b:ro" box touch /b/x
 t 'a tmpfs' 0 'size=1024k' $run --read-only --tmpfs /t:size=1m box mount
 t 'capabilities dropped' 0 'CapEff:.0000000000000000' $run --cap-drop ALL box grep CapEff /proc/self/status
@@ -64,7 +65,10 @@ export same_ours same_peer
 same 'the inside' $podman --runtime RUNTIME run --rm --net none box inside
 same 'the inside, of a user' $podman --runtime RUNTIME run --rm --net none --user user --read-only --tmpfs /t -v vol:/v --init --cap-drop ALL box inside
 same 'the inside, privileged' $podman --runtime RUNTIME run --rm --net none --privileged box inside
-same "the inside, with the host's namespaces" $podman --runtime RUNTIME run --rm --net host --pid host --ipc host --uts host box inside
+# Podman binds the host's queues, which not every machine has.
+queues='--ipc host'
+[ -e /dev/mqueue ] || queues=
+same "the inside, with the host's namespaces" $podman --runtime RUNTIME run --rm --net host --pid host $queues --uts host box inside
 t 'a network of its own, a published port' 0 '^served' bash -c "$podman run -d --name web --net slirp4netns -p 127.0.0.1:8081:80 box sh -c 'echo served >/tmp/index; httpd -f -p 80 -h /tmp' >/dev/null
     soon curl -sf http://127.0.0.1:8081/index; $podman rm -f -t 0 web >/dev/null"
 t 'layers are shared' 0 '^v[0-9]+.*shared' bash -c "$podman run -d --net none --name d1 debian sleep 1000 >/dev/null; $podman run -d --net none --name d2 debian sleep 1000 >/dev/null

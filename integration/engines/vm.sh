@@ -75,6 +75,9 @@ run='podman run --rm --net none'
 t 'podman: the manager' 0 '^systemd v2' podman info --format '{{.Host.CgroupManager}} {{.Host.CgroupsVersion}}'
 t 'podman: load' 0 box bash -c "podman load -qi $images/box.tar && podman tag box:latest localhost/box"
 t 'podman: run, its scope' 0 '^0::/machine.slice/libpod-[0-9a-f]{64}.scope' $run --cgroupns host box cat /proc/self/cgroup
+t "podman: the host's root, which is shared" 0 "^$(stat -c %d:%i /).late" bash -c "podman run -d --net none --name host -v /:/host:rslave box sleep 1000 >/dev/null; podman exec host stat -c %d:%i /host
+    mkdir /late; mount -t tmpfs none /late; touch /late/late; podman exec host ls /host/late; umount /late; rmdir /late; podman rm -f -t 0 host >/dev/null"
+t 'podman: the root and /dev are read-only' 0 '^/dev ro.not /x' $run --read-only --read-only-tmpfs=false box sh -c 'awk "\$5 == \"/dev\" { print \$5, substr(\$6, 1, 2) }" /proc/self/mountinfo; : >/dev/null; touch /x 2>/dev/null || echo not /x'
 t 'podman: out of memory' 137 '' $run -m 20m box tail /dev/zero
 t 'podman: detached' 0 '' podman run -d --name box1 --net none -m 64m --cpus 0.5 --pids-limit 50 box sh -c 'trap "exit 3" TERM; while :; do sleep 1; done'
 t 'podman: update, and it is felt after a reload too' 0 '104857600 70000 100000 [0-9]+ 50' bash -c 'podman update --memory 100m --cpus 0.7 box1; reloaded podman exec box1 sh -c "$limits"'

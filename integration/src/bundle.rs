@@ -49,6 +49,9 @@ pub struct Bundle {
     pub id: String,
     /// The runtime's `--root`.
     pub root: PathBuf,
+    /// Who calls the runtime, which believes only what is its caller's. A user's own copy of it is `runtime` in
+    /// [`Bundle::outside`].
+    pub caller: Cell<u32>,
     dir: PathBuf,
     pub(crate) deleted: Cell<bool>,
     _shared: Shared,
@@ -64,8 +67,15 @@ impl Bundle {
         let id = format!("{}{}", *PREFIX, COUNT.fetch_add(1, Ordering::Relaxed));
         let dir = std::env::temp_dir().join(&id);
         let root = dir.join("state");
-        let bundle =
-            Bundle { spec: default_spec(), id, root, dir, deleted: Cell::new(false), _shared: shared };
+        let bundle = Bundle {
+            spec: default_spec(),
+            id,
+            root,
+            caller: Cell::new(0),
+            dir,
+            deleted: Cell::new(false),
+            _shared: shared,
+        };
         let rootfs = bundle.rootfs();
         for name in ["proc", "sys", "dev", "etc", "tmp", "run"] {
             fs::create_dir_all(rootfs.join(name)).unwrap();
@@ -313,7 +323,11 @@ impl Bundle {
     pub fn cmd_with<'a>(&self, globals: &[&'a str], args: impl IntoIterator<Item = &'a str>) -> Cmd {
         let root = self.root.to_str().unwrap().to_owned();
         let rest = globals.iter().copied().chain(args).map(str::to_owned);
-        Cmd::new(runtime_path(), ["--root".to_owned(), root].into_iter().chain(rest))
+        let words = ["--root".to_owned(), root].into_iter().chain(rest);
+        match self.caller.get() {
+            0 => Cmd::new(runtime_path(), words),
+            user => Cmd::new(self.outside().join("runtime"), words).user(user),
+        }
     }
 
     /// `RUNTIME verb flags… ID`, e.g. `call("delete --force")`.

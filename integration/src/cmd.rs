@@ -80,6 +80,13 @@ impl Cmd {
         self
     }
 
+    /// As this user, in the group of the same number and in no other.
+    #[must_use]
+    pub fn user(mut self, id: u32) -> Cmd {
+        self.command.uid(id).gid(id);
+        self
+    }
+
     /// The runtime's working directory.
     #[must_use]
     pub fn cwd(mut self, dir: impl AsRef<std::path::Path>) -> Cmd {
@@ -354,13 +361,16 @@ impl Output {
         self
     }
 
-    /// tare's one line on stderr, checked to be one; of peers the whole.
+    /// The message of tare's one line on stderr, checked to be one; of peers the whole.
     #[track_caller]
     pub fn line(&self) -> String {
-        if crate::peer() == crate::Peer::Tare {
-            assert!(self.stderr.trim_end().lines().count() == 1, "not one line: {self:?}");
+        if crate::peer() != crate::Peer::Tare {
+            return self.stderr.trim().to_owned();
         }
-        self.stderr.trim().to_owned()
+        assert!(self.stderr.trim_end().lines().count() == 1, "not one line: {self:?}");
+        let (head, message) = self.stderr.trim().split_once(" msg=").unwrap_or_default();
+        assert!(head.starts_with("time=\"") && head.ends_with(" level=error"), "not runc's form: {self:?}");
+        serde_json::from_str(message).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
 
     /// The line `index` of stdout as JSON, after checking that the call succeeded.

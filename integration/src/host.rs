@@ -26,21 +26,34 @@ pub enum Peer {
     Other,
 }
 
-/// The runtime under test, by its `--version` (a wrapper's file name says nothing).
-pub fn peer() -> Peer {
-    static PEER: LazyLock<Peer> = LazyLock::new(|| {
+/// What `--version` says: the runtime under test (a wrapper's file name says nothing), and the numbers of its version.
+fn under_test() -> &'static (Peer, Vec<u32>) {
+    static UNDER_TEST: LazyLock<(Peer, Vec<u32>)> = LazyLock::new(|| {
         if std::env::var_os("RUNTIME").is_none_or(|r| r.is_empty()) {
-            return Peer::Tare;
+            return (Peer::Tare, Vec::new());
         }
         let text = crate::Cmd::new(runtime_path(), ["--version"]).run().stdout;
-        match text.split_whitespace().next() {
+        let mut words = text.split_whitespace();
+        let peer = match words.next() {
             Some("tare") => Peer::Tare,
             Some("runc") => Peer::Runc,
             Some("crun") => Peer::Crun,
             _ => Peer::Other,
-        }
+        };
+        (peer, numbers(words.find(|word| word.starts_with(|c: char| c.is_ascii_digit())).unwrap_or_default()))
     });
-    *PEER
+    &UNDER_TEST
+}
+
+/// The runtime under test.
+pub fn peer() -> Peer {
+    under_test().0
+}
+
+/// `1.1.5+ds1` is 1, 1, 5.
+fn numbers(version: &str) -> Vec<u32> {
+    let end = version.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(version.len());
+    version[..end].split('.').filter_map(|n| n.parse().ok()).collect()
 }
 
 fn peer_name() -> &'static str {
@@ -50,6 +63,20 @@ fn peer_name() -> &'static str {
         Peer::Crun => "crun",
         Peer::Other => "other",
     }
+}
+
+/// Whether the runtime under test is among these: `"runc crun"`, of any version; or `"runc<1.2 crun>=1.21"`.
+pub fn is_among(peers: &str) -> bool {
+    peers.split(' ').any(|word| {
+        let (name, rest) = word.split_at(word.find(['<', '>']).unwrap_or(word.len()));
+        let version = &under_test().1;
+        let fits = match (rest.strip_prefix('<'), rest.strip_prefix(">=")) {
+            (Some(limit), _) => *version < numbers(limit),
+            (_, Some(limit)) => *version >= numbers(limit),
+            _ => true,
+        };
+        name == peer_name() && fits
+    })
 }
 
 /// Once: the sandbox of `integration/run` is there, orphans of the runtime become our children (as an
@@ -103,10 +130,10 @@ pub fn skip(why: &str) {
     note("skipped", why);
 }
 
-/// A test that the named peers (`"runc crun"`) are known to fail, and why. Their failure is noted as a
+/// A test that the named peers ([`is_among`]) are known to fail, and why. Their failure is noted as a
 /// known difference; when they pass, the test fails, so that the list stays true.
 pub fn peer_differs(peers: &str, reason: &str, test: impl FnOnce()) {
-    if !peers.split(' ').any(|p| p == peer_name()) {
+    if !is_among(peers) {
         return test();
     }
     match catch_unwind(AssertUnwindSafe(test)) {
@@ -117,7 +144,7 @@ pub fn peer_differs(peers: &str, reason: &str, test: impl FnOnce()) {
 
 /// As [`peer_differs`], for a difference that only shows now and then (a race).
 pub fn peer_may_differ(peers: &str, reason: &str, test: impl FnOnce()) {
-    if !peers.split(' ').any(|p| p == peer_name()) {
+    if !is_among(peers) {
         return test();
     }
     if catch_unwind(AssertUnwindSafe(test)).is_err() {

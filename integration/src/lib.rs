@@ -29,7 +29,7 @@ pub use disk::{Disk, make_swap};
 pub use elf::{TINY_CODE, tiny_program};
 pub use host::{
     Exclusive, Peer, Traces, cgroup_of, cgroups_of, cgroups_with, exclusive, has_controller, has_systemd,
-    is_v2, note, peer, peer_differs, peer_may_differ, skip, slow, tare_only, until,
+    is_among, is_v2, note, peer, peer_differs, peer_may_differ, skip, slow, tare_only, until,
 };
 pub use pty::{Pty, receive_fd};
 pub use serde_json::{Value, json};

@@ -98,7 +98,7 @@ fn options_end_at_the_id() {
 
 #[test]
 fn environment() {
-    peer_differs("crun", "does not take over what the container has", || {
+    peer_differs("crun<1.28", "does not take over what the container has", || {
         let c = Bundle::new().env("A=1").env("B=2").does("sleep").start();
         let env = c.exec_with("-e B=3 -e C=x=y", "env").json();
         let has = |var: &str| env.as_array().unwrap().contains(&json!(var));
@@ -113,7 +113,9 @@ fn environment() {
 fn home_is_that_of_the_user_it_runs_as() {
     let c = sleeper();
     let home = |flags: &str| c.exec_with(flags, "env").ok().stdout;
-    assert!(home("--user 1000").contains("HOME=/home/user"));
+    peer_may_differ("crun>=1.21", "1.21 leaves that of the container's user", || {
+        assert!(home("--user 1000").contains("HOME=/home/user"));
+    });
     assert!(home("").contains("HOME=/root"));
     assert!(home("--user 1000 --env HOME=/mine").contains("HOME=/mine"));
 }
@@ -156,9 +158,6 @@ fn capabilities() {
         let more = sets("--cap CAP_NET_RAW --cap CAP_KILL");
         assert_eq!(more["bounding"], json!([0, 5, 13]));
         assert_eq!((&more["effective"], &more["permitted"]), (&json!([0, 5, 13]), &json!([0, 5, 13])));
-        if tare_only("an unknown name is an error") {
-            c.exec_with("--cap CAP_NONE", "caps").fails().says("CAP_NONE");
-        }
     });
 }
 
@@ -204,9 +203,11 @@ fn a_container_that_is_created_paused_stopped_or_unknown() {
     assert_eq!(c.status(), "created");
     c.call("start").ok();
     c.call("pause").ok();
-    c.exec("umask")
-        .fails()
-        .says_any(&["cannot exec in a paused container (use --ignore-paused to override)", "is paused"]);
+    peer_may_differ("crun>=1.21", "1.21 waits for ever", || {
+        c.exec("umask")
+            .fails()
+            .says_any(&["cannot exec in a paused container (use --ignore-paused to override)", "is paused"]);
+    });
     c.call("resume").ok();
     c.exec("umask").ok();
     c.kill("KILL").ok();
@@ -375,7 +376,7 @@ fn exec_cpu_affinity() {
     if cpus.trim() == "0" {
         return skip("one CPU only");
     }
-    peer_differs("runc crun", "newer than these", || {
+    peer_differs("runc<1.3 crun", "older than it", || {
         let b = Bundle::new().set("/process/execCPUAffinity", json!({"initial": "0", "final": "1"}));
         let c = b.does("status Cpus_allowed_list -- sleep").start();
         assert_ne!(c.answer()["Cpus_allowed_list"], "1", "of exec only");
@@ -452,7 +453,9 @@ fn a_console_socket_needs_a_terminal_and_a_terminal_detached_needs_a_socket() {
 fn apparmor_and_labels_without_support_are_clear_errors() {
     let c = sleeper();
     if !std::path::Path::new("/sys/kernel/security/apparmor").exists() {
-        c.exec_with("--apparmor some-profile", "umask").fails().says_any(&["apparmor", "attr"]);
+        peer_differs("crun>=1.28", "goes without", || {
+            c.exec_with("--apparmor some-profile", "umask").fails().says_any(&["apparmor", "attr"]);
+        });
     }
     if !std::path::Path::new("/sys/fs/selinux/status").exists() && peer() == Peer::Tare {
         c.exec_with("--process-label a:b:c:s0", "umask").fails().says_any(&["selinux", "label", "attr"]);

@@ -137,8 +137,10 @@ fn much_output_before_the_end_is_not_lost() {
     let b = with_terminal().does(&format!("{} -- print the-end", verbs.join(" -- ")));
     let mut pty = Pty::new();
     let run = pty.spawn(b.launch("run"));
-    let seen = pty.expect("the-end");
-    assert_eq!(seen.matches(&long).count(), 30);
+    peer_may_differ("crun>=1.21", "loses what it has not read by the end", || {
+        let seen = pty.expect("the-end");
+        assert_eq!(seen.matches(&long).count(), 30);
+    });
     run.wait().code(0);
 }
 
@@ -271,7 +273,7 @@ fn exec_with_a_terminal_follows_the_window() {
     let c = Bundle::new().does("sleep").start();
     let mut pty = Pty::new();
     let _exec = pty.spawn(c.exec_cmd("--tty", "winch 9"));
-    peer_differs("crun", "passes the signal on, but not the size", || {
+    peer_differs("crun<1.21", "passes the signal on, but not the size", || {
         pty.expect("[24,80]");
         pty.resize(11, 22);
         pty.expect_within("[11,22]", Duration::from_secs(5));

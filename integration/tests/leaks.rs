@@ -304,9 +304,11 @@ fn of_ten_creates_of_one_id_one_wins() {
                 "{outs:?}"
             );
         }
-        assert_eq!(b.call("state").document()["status"], "created");
-        b.call("start").ok();
-        b.call("delete --force").ok();
+        peer_may_differ("runc<1.2", "a loser may remove what the winner has made", || {
+            assert_eq!(b.call("state").document()["status"], "created");
+            b.call("start").ok();
+            b.call("delete --force").ok();
+        });
         peer_may_differ("runc crun", "losers leave cgroups", || same(&b, &before, "10 × create"));
     }
 }

@@ -31,7 +31,7 @@ fn with_leaks(mut cmd: Cmd, b: &Bundle) -> Cmd {
 #[test]
 fn a_dev_that_is_a_symlink_does_not_lead_outside() {
     // CVE-2026-41579 (runc), CVE-2026-47766 (crun).
-    peer_differs("runc crun", "older than the fix", || {
+    peer_differs("runc<1.3.6 crun<1.28", "older than the fix", || {
         for mounted in [true, false] {
             let mut b = Bundle::new();
             let target = b.outside().join("dev");
@@ -90,7 +90,7 @@ fn nothing_but_procfs_is_mounted_on_proc() {
             let fake = c.outside().join("fake");
             c.bind(&fake, target, "rw").refused().says_any(&["/proc"]);
         }
-        peer_differs("runc", "1.1.5 looks at bind mounts only", || {
+        peer_differs("runc<1.1.15", "looks at bind mounts only", || {
             b().mount("tmpfs", "tmpfs", "/proc/sys", "").refused().says_any(&["/proc"]);
             b().mount("tmpfs", "tmpfs", "/proc", "").refused().says_any(&["/proc"]);
         });
@@ -130,7 +130,7 @@ fn sysctls_are_not_written_where_a_volume_lies_over_them() {
 #[test]
 fn a_dev_null_of_the_attackers_is_not_used_to_mask() {
     // CVE-2025-31133, CVE-2025-62161: a volume as /dev whose null is a link to what one wants to write to.
-    peer_differs("runc crun", "older than the fix", || {
+    peer_differs("runc<1.2.8 crun", "older than the fix", || {
         let b = Bundle::new().file("/secret", "the secret").file("/wanted", "the wanted");
         let dev = b.outside().join("dev");
         fs::create_dir(&dev).unwrap();
@@ -148,7 +148,7 @@ fn a_dev_null_of_the_attackers_is_not_used_to_mask() {
 
 #[test]
 fn a_dev_null_in_the_image_that_is_a_symlink_is_refused() {
-    peer_differs("runc crun", "older than the fix", || {
+    peer_differs("runc<1.2.8 crun", "older than the fix", || {
         let b = Bundle::new().symlink("/wanted", "/dev/null").file("/wanted", "the wanted");
         let b = ["/dev", "/dev/pts", "/dev/shm", "/dev/mqueue"].iter().fold(b, |b, m| b.no_mount(m));
         let b = b.set("/linux/maskedPaths", json!(["/secret"])).file("/secret", "the secret");
@@ -185,7 +185,8 @@ fn the_console_is_the_terminal_that_was_opened() {
     }
     match console_of(b.bind(&volume, "/dev/pts", "rw")) {
         Ok(seen) => assert!(seen.contains("\"type\":\"char\"") && seen.contains("136:"), "{seen}"),
-        Err(refusal) => assert!(refusal.contains("/dev/pt"), "{refusal}"),
+        // Peers tell the errno, or the magic number.
+        Err(refusal) => assert!(refusal.contains("/dev/pt") || peer() != Peer::Tare, "{refusal}"),
     }
     // And it is bound where it was meant to be.
     peer_may_differ("runc crun", "binds it over what the link names", || {
@@ -235,7 +236,7 @@ fn a_masked_path_that_is_a_symlink_masks_its_target_inside() {
 
 #[test]
 fn a_cwd_through_a_descriptor_is_refused() {
-    peer_differs("crun", "older than the fix", || {
+    peer_differs("crun<1.21", "older than the fix", || {
         // CVE-2024-21626.
         let c = Bundle::new().does("sleep").start();
         for n in 3..21 {
@@ -256,7 +257,7 @@ fn a_cwd_through_a_descriptor_is_refused() {
 
 #[test]
 fn a_cwd_that_is_a_link_to_a_descriptor_is_refused() {
-    peer_differs("crun", "older than the fix", || {
+    peer_differs("crun<1.21", "older than the fix", || {
         for n in 3..12 {
             let b =
                 Bundle::new().symlink(format!("/proc/self/fd/{n}"), "/w").set("/process/cwd", json!("/w"));
@@ -284,7 +285,7 @@ fn no_descriptor_gets_into_the_container() {
 
 #[test]
 fn a_waiting_init_holds_nothing_of_the_host() {
-    peer_differs("crun", "closes them at start", || {
+    peer_differs("runc>=1.2 crun", "closes them at start", || {
         let b = Bundle::new();
         let out = with_leaks(b.launch("create"), &b).run().ok();
         let c = Container::created(b, out);
@@ -357,9 +358,11 @@ fn exec_user_forms() {
     if peer() == Peer::Tare {
         assert_eq!(ids("4294967294"), Some((json!(4_294_967_294_u32), json!(1000))), "the greatest");
     }
-    for user in ["01", "007"] {
-        assert_ne!(ids(user).map(|ids| ids.0), Some(json!(0)), "{user:?}");
-    }
+    peer_may_differ("crun>=1.21", "CVE-2026-30892", || {
+        for user in ["01", "007"] {
+            assert_ne!(ids(user).map(|ids| ids.0), Some(json!(0)), "{user:?}");
+        }
+    });
 }
 
 #[test]
@@ -658,7 +661,7 @@ fn a_proc_that_is_exchanged_for_a_symlink_is_procfs_or_an_error() {
             let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
             // The name of what it is mounted on changes, too: /link is the real folder's at that moment.
             let wrong = mounts.lines().find(|l| l.contains(" /fake ") || l.contains(" /fake/"));
-            assert_eq!(wrong, None, "{mounts}");
+            peer_may_differ("runc>=1.2", "has looked before", || assert_eq!(wrong, None, "{mounts}"));
         }
         b.call("delete --force").ok();
     }

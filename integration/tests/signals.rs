@@ -23,8 +23,10 @@ fn unreaped(cmd: Cmd) -> Cmd {
 
 #[test]
 fn a_signal_ends_a_created_container() {
+    // A test's caller may ignore INT, as a shell does behind `&`, and newer runcs go on ignoring it.
+    let runcs = if is_among("runc>=1.2") { 1 } else { 3 };
     peer_differs("crun", "the first process of a pid namespace is deaf to them", || {
-        for (signal, number) in ENDING.iter().take(if peer() == Peer::Tare { 6 } else { 3 }) {
+        for (signal, number) in ENDING.iter().take(if peer() == Peer::Tare { 6 } else { runcs }) {
             let c = Bundle::new().does("print never").create();
             c.kill(signal).ok();
             let code = c.wait();
@@ -71,7 +73,13 @@ fn a_signal_that_ends_nobody_leaves_a_created_container() {
     assert_eq!(c.status(), "created");
     c.call("start").ok();
     assert_eq!(c.wait(), 0);
-    assert_eq!(c.answer(), json!({"ignored": [], "blocked": []}));
+    peer_may_differ(
+        "runc>=1.2",
+        "goes on ignoring what its caller ignores, as INT behind a shell's &",
+        || {
+            assert_eq!(c.answer(), json!({"ignored": [], "blocked": []}));
+        },
+    );
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod exec;
 mod features;
 mod kill;
 mod list;
+mod outcome;
 mod pause;
 mod ps;
 mod run;
@@ -19,11 +20,25 @@ mod update;
 
 use crate::cli::{Command, ContainerId, Global};
 use crate::error::{Context, Error, Kind, Result};
+use crate::log;
 use crate::state::{Container, Store};
 use std::io::Write;
 
 /// Runs a verb; the result is the exit code of the program.
 pub fn run(global: &Global, command: &Command) -> Result<i32> {
+    // Not the options: the code that shows all of them would be as much again as that which builds them.
+    log::debug(|| {
+        let words: Vec<_> = std::env::args_os().collect();
+        format!("{} {}: {words:?}", global.program, crate::cli::VERSION)
+    });
+    let code = dispatch(global, command)?;
+    if let Some(words) = outcome::outcome(command, code) {
+        log::info(|| words);
+    }
+    Ok(code)
+}
+
+fn dispatch(global: &Global, command: &Command) -> Result<i32> {
     match command {
         Command::Create(options) => create::run(global, options),
         Command::Start(options) => start::run(global, options),

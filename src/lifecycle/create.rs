@@ -103,12 +103,12 @@ impl Drop for Scaffold {
 
 /// `create`: makes a container whose process waits for `start`.
 pub fn create(global: &Global, options: &CreateOptions) -> Result<()> {
-    let ready = make(global, options, Mode::Create).map_err(create_failed)?;
+    let ready = make(global, options, Mode::Create).map_err(|e| failed(global, "create", e))?;
     let Ready { container, running, mut scaffold, pid_file, .. } = ready;
     if let Err(e) = running.leave_at_gate() {
         scaffold.take_down();
         let _ = container.remove();
-        return Err(create_failed(e));
+        return Err(failed(global, "create", e));
     }
     scaffold.finish();
     if let Some(file) = pid_file {
@@ -124,7 +124,7 @@ pub fn run(global: &Global, options: &RunOptions) -> Result<i32> {
         // Orphans of a container without a pid namespace come to us, and not to the host's init.
         nix::sys::prctl::set_child_subreaper(true).context("become a subreaper")?;
     }
-    let ready = make(global, &options.create, mode).map_err(create_failed)?;
+    let ready = make(global, &options.create, mode).map_err(|e| failed(global, "run", e))?;
     let Ready { container, mut running, mut scaffold, pid_file, notify } = ready;
     let started = running.start().and_then(|()| {
         let state = scaffold.identity.state("running", running.pid);
@@ -135,7 +135,7 @@ pub fn run(global: &Global, options: &RunOptions) -> Result<i32> {
         let _ = super::kill_and_wait(&running.pidfd);
         scaffold.take_down();
         let _ = container.remove();
-        return Err(create_failed(e));
+        return Err(failed(global, "run", e));
     }
     if let Some(file) = pid_file {
         file.keep();
@@ -163,11 +163,13 @@ pub fn run(global: &Global, options: &RunOptions) -> Result<i32> {
     code
 }
 
-fn create_failed(e: Error) -> Error {
+fn failed(global: &Global, verb: &str, e: Error) -> Error {
     match e.kind() {
         // These are about the request, not about the attempt.
         Kind::Exists | Kind::Usage | Kind::NotFound => e,
-        _ => e.context("unable to start container process").context("tare create failed"),
+        _ => e
+            .context("unable to start container process")
+            .context(format!("{} {verb} failed", global.program)),
     }
 }
 
@@ -176,7 +178,7 @@ fn make(global: &Global, options: &CreateOptions, mode: Mode) -> Result<Ready> {
     let inherited = Inherited::take(options.preserve_fds)?;
     let bundle = bundle(options.bundle.as_deref())?;
     let config = config::load(&bundle, options.config.as_deref())?;
-    judge(&config, global, options, mode)?;
+    let program = judge(&config, global, options, mode)?;
     let mut store = super::open_store(global)?;
     let notify_socket = std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty());
     let notify_dir = match &notify_socket {
@@ -199,17 +201,16 @@ fn make(global: &Global, options: &CreateOptions, mode: Mode) -> Result<Ready> {
     }
     plan.rootfs.as_ref().map_or(Ok(()), crate::rootfs::source::judge_root)?;
     log::debug(|| format!("plan: {plan:?}"));
-    let program = compile(config.spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()))?;
     let wants_terminal = plan.process.as_ref().is_some_and(|process| process.terminal);
-    let terminal = terminal(wants_terminal, mode != Mode::Foreground, options.console_socket.as_deref())?;
+    let detach = mode != Mode::Foreground;
+    let terminal = terminal(global.program, wants_terminal, detach, options.console_socket.as_deref())?;
     let joins = launch::Joins::Files(launch::open_joins(&plan.namespaces.join)?);
     let group = Group::plan(global, options.id.as_str(), &config.spec, &plan.namespaces)?;
 
     // From here on something is made.
     let mut reservation = store.reserve(&options.id)?;
     let mut state = first_state(global, options, &plan, &bundle);
-    let mut text = String::from_utf8(config.raw)
-        .map_err(|_| Error::new(Kind::Config, "config.json: not valid UTF-8"))?;
+    let mut text = config.raw;
     // For later calls: recorded while init builds. Only what init mounts on the host has to be found, if this process dies,
     // from the first record on.
     if plan.rootfs.as_ref().is_some_and(|rootfs| !rootfs.own_namespace) {
@@ -300,21 +301,36 @@ pub(super) fn at_the_door(
     Ok((notify, gate))
 }
 
-pub(super) fn judge(config: &Config, global: &Global, options: &CreateOptions, mode: Mode) -> Result<()> {
+/// Tells all that is wrong with a config at once; the filter, which is compiled to that end.
+pub(super) fn judge(
+    config: &Config,
+    global: &Global,
+    options: &CreateOptions,
+    mode: Mode,
+) -> Result<Option<Program>> {
     let judgement = config::Options {
         start: mode != Mode::Create,
         systemd_cgroup: global.cgroup_manager == crate::cli::CgroupManager::Systemd,
         no_pivot: options.no_pivot,
     };
-    for warning in config::validate(config, Host::here(), &judgement)? {
+    let (program, mut found) = match compile(config.spec.linux().as_ref()) {
+        Ok(program) => (program, Vec::new()),
+        Err(found) => (None, found),
+    };
+    found.extend(plan::refuse_what_is_missing(config.spec.linux().as_ref()).err());
+    found.extend(Group::problems(global, options.id.as_str(), &config.spec));
+    for warning in config::validate(config, Host::here(), &judgement, found)? {
         log::warn(&warning);
     }
-    Ok(())
+    Ok(program)
 }
 
-/// The filter of a profile, by what this kernel has of what it uses.
-pub fn compile(profile: Option<&oci_spec::runtime::LinuxSeccomp>) -> Result<Option<Program>> {
-    let Some(profile) = profile else { return Ok(None) };
+/// The filter of a config, by what this kernel has of what it uses.
+///
+/// # Errors
+/// Those of [`seccomp::compile`].
+pub fn compile(linux: Option<&oci_spec::runtime::Linux>) -> Result<Option<Program>, Vec<Error>> {
+    let Some(profile) = linux.and_then(|linux| linux.seccomp().as_ref()) else { return Ok(None) };
     let support = seccomp::Support::probe(
         profile,
         crate::sys::seccomp::action_available,
@@ -345,6 +361,8 @@ pub(super) fn first_state(global: &Global, options: &CreateOptions, plan: &Plan,
         no_pivot: options.no_pivot,
         no_new_keyring: options.no_new_keyring,
         gate: true,
+        has_poststop: Some(!plan.hooks.poststop.is_empty()),
+        has_own_mounts: Some(plan.rootfs.as_ref().is_none_or(|rootfs| rootfs.own_namespace)),
         ..State::default()
     }
 }

@@ -232,7 +232,7 @@ impl Criu {
                     if let Some(Answer::Failed { errno }) = answer
                         && errno != 0
                     {
-                        let errno = crate::error::errno_text(Errno::from_raw(errno));
+                        let errno = crate::error::errno_text(errno);
                         what = format!("{what} ({errno})");
                     }
                     let what = format!("{what}: {}", directories.first_words());

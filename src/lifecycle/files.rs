@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use crate::bail;
 use crate::error::{Context, Errno, Error, Kind, Result};
 use crate::launch::{Terminal, connect, send_fds};
 use crate::sys::exec::set_cloexec;
@@ -58,15 +59,20 @@ pub fn send_pidfd(path: &Path, pidfd: &OwnedFd) -> Result<()> {
     send_fds(socket.as_fd(), b"pidfd", &[pidfd.as_fd()]).context("--pidfd-socket: send the pidfd")
 }
 
-/// What becomes of the terminal; the caller's choices must fit config.json's, as with runc.
-pub fn terminal(wanted: bool, detach: bool, console_socket: Option<&Path>) -> Result<Terminal> {
+/// What becomes of the terminal; the caller's choices must fit config.json's, as with runc. `program` is what the caller
+/// knows this program by.
+pub fn terminal(
+    program: &str,
+    wanted: bool,
+    detach: bool,
+    console_socket: Option<&Path>,
+) -> Result<Terminal> {
     match (wanted, detach, console_socket) {
-        (true, true, None) => Err(Error::new(
-            Kind::Usage,
-            "cannot allocate tty if tare will detach without setting console socket",
-        )),
+        (true, true, None) => {
+            bail!(Usage, "cannot allocate tty if {program} will detach without setting console socket")
+        }
         (false, _, Some(_)) | (true, false, Some(_)) => {
-            Err(Error::new(Kind::Usage, "cannot use console socket if tare will not detach or allocate tty"))
+            bail!(Usage, "cannot use console socket if {program} will not detach or allocate tty")
         }
         (true, true, Some(path)) => Ok(Terminal::Send(connect(path).context("--console-socket")?)),
         (true, false, None) => Ok(Terminal::Keep),
@@ -146,10 +152,11 @@ mod tests {
 
     #[test]
     fn terminals_and_sockets_must_fit() {
-        assert!(terminal(true, true, None).is_err());
-        assert!(terminal(false, true, Some(Path::new("/x"))).is_err());
-        assert!(terminal(true, false, Some(Path::new("/x"))).is_err());
-        assert!(matches!(terminal(true, false, None), Ok(Terminal::Keep)));
-        assert!(matches!(terminal(false, true, None), Ok(Terminal::None)));
+        let error = terminal("runc", true, true, None).unwrap_err().to_string();
+        assert_eq!(error, "cannot allocate tty if runc will detach without setting console socket");
+        assert!(terminal("runc", false, true, Some(Path::new("/x"))).is_err());
+        assert!(terminal("runc", true, false, Some(Path::new("/x"))).is_err());
+        assert!(matches!(terminal("runc", true, false, None), Ok(Terminal::Keep)));
+        assert!(matches!(terminal("runc", false, true, None), Ok(Terminal::None)));
     }
 }

@@ -87,7 +87,8 @@ fn make(global: &Global, options: &RestoreOptions) -> Result<Made> {
     let null = std::fs::File::options().read(true).write(true).open("/dev/null").context("open /dev/null")?;
     let inherit = descriptors(&directories, null.as_raw_fd())?;
     let wants_terminal = plan.process.as_ref().is_some_and(|process| process.terminal);
-    let terminal = terminal(wants_terminal, options.detach, wanted.console_socket.as_deref())?;
+    let terminal =
+        terminal(global.program, wants_terminal, options.detach, wanted.console_socket.as_deref())?;
     let (left, join) = request::joined(&plan.namespaces);
     let opened = launch::open_joins(&plan.namespaces.join)?;
     let opened = opened.into_iter().filter(|(join, _)| request::is_left_alone(join.kind));
@@ -98,9 +99,7 @@ fn make(global: &Global, options: &RestoreOptions) -> Result<Made> {
     let reservation = store.reserve(&wanted.id)?;
     let mut state = create::first_state(global, wanted, &plan, &bundle);
     state.gate = false;
-    let text = String::from_utf8(config.raw)
-        .map_err(|_| Error::new(Kind::Config, "config.json: not valid UTF-8"))?;
-    state.spec = Some(create::recorded(text)?);
+    state.spec = Some(create::recorded(config.raw)?);
     let planned = group.planned()?;
     if group.is_wanted() {
         create::record_cgroup(&mut state, &planned)?;

@@ -1,7 +1,7 @@
 //! The directory of containers. Everything below it goes by directory fd, without following symbolic links.
 
 use super::entry::{DIR, Entry};
-use super::{ContainerId, State, Status, process};
+use super::{ContainerId, State, Status, foreign, process, trust};
 use crate::bail;
 use crate::error::{Context, Error, Kind, Result};
 use crate::gate;
@@ -11,16 +11,25 @@ use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, flock, mk
 use rustix::io::Errno;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+
+/// How the root directory was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Choice {
+    /// By the caller.
+    Given,
+    Default,
+    /// By default, below XDG_RUNTIME_DIR, whose aged files may be cleaned away.
+    RuntimeDir,
+}
 
 /// All containers below one root directory.
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
-    /// The root was chosen below XDG_RUNTIME_DIR, whose aged files may be cleaned away.
-    is_runtime_dir: bool,
+    choice: Choice,
     /// `None` while there is no such directory.
     root: Option<Rc<OwnedFd>>,
 }
@@ -29,22 +38,51 @@ impl Store {
     /// Opens the store at `root`, or at the default place: `/run/tare`, or `$XDG_RUNTIME_DIR/tare` for who is not
     /// root. It need not exist.
     pub fn open(root: Option<&Path>) -> Result<Store> {
-        let (path, is_runtime_dir) = match root {
-            Some(path) => (path.to_owned(), false),
+        let (path, choice) = match root {
+            Some(path) => (path.to_owned(), Choice::Given),
             None => default_root(),
         };
-        let mut store = Store { path, is_runtime_dir, root: None };
+        let mut store = Store { path, choice, root: None };
         store.root = store.open_root()?;
         Ok(store)
     }
 
     fn open_root(&self) -> Result<Option<Rc<OwnedFd>>> {
-        match rustix::fs::open(&self.path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        {
-            Ok(fd) => Ok(Some(Rc::new(fd))),
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let what = || format!("open root {}", self.path.display());
+        // A slash at its end would be as good as following a link.
+        let path = self.path.components().as_path();
+        let opened = match rustix::fs::open(path, flags | OFlags::NOFOLLOW, Mode::empty()) {
+            Err(Errno::NOTDIR | Errno::LOOP) if self.is_link_of_ours()? => {
+                rustix::fs::open(path, flags, Mode::empty())
+            }
+            opened => opened,
+        };
+        match opened {
+            Ok(fd) => {
+                trust::root(fd.as_fd(), self.path.display())?;
+                Ok(Some(Rc::new(fd)))
+            }
             Err(Errno::NOENT) => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("open root {}", self.path.display())),
+            Err(error) => Err(error).with_context(what),
         }
+    }
+
+    /// Whether the root's name is a symbolic link, and one that nobody has planted.
+    fn is_link_of_ours(&self) -> Result<bool> {
+        use std::os::unix::fs::MetadataExt;
+        let path = self.path.components().as_path();
+        let found =
+            std::fs::symlink_metadata(path).with_context(|| format!("open root {}", path.display()))?;
+        if found.is_symlink() && !trust::is_owner(found.uid()) {
+            bail!(
+                State,
+                "root {} is not trusted: it is a symbolic link of user {}",
+                path.display(),
+                found.uid()
+            );
+        }
+        Ok(found.is_symlink())
     }
 
     /// The root directory, as it was given.
@@ -66,48 +104,54 @@ impl Store {
             Err(error) => return Err(error).with_context(what),
         }
         // The lock is held until commit; the kernel drops it if this process dies. Another may ask for it for a moment.
-        let locked = openat(&*root, id.as_str(), DIR, Mode::empty())
-            .and_then(|dir| flock(&dir, FlockOperation::LockExclusive).map(|()| dir));
-        let dir = locked.with_context(what).inspect_err(|_| {
-            let _ = unlinkat(&*root, id.as_str(), AtFlags::REMOVEDIR);
-        })?;
+        let entry = Entry::open(&root, id, &self.path)
+            .and_then(|(entry, _)| entry.lock().map(|()| entry))
+            .inspect_err(|_| {
+                let _ = unlinkat(&*root, id.as_str(), AtFlags::REMOVEDIR);
+            })?;
         let creator = rustix::process::getpid();
-        Ok(Reservation { entry: Some(Entry { root, id: id.clone(), dir }), locked: true, creator })
+        Ok(Reservation { entry: Some(entry), locked: true, creator })
     }
 
     fn make_root(&mut self) -> Result<Rc<OwnedFd>> {
         let what = || format!("make root {}", self.path.display());
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.path).with_context(what)?;
-        if self.is_runtime_dir {
+        let Some(root) = self.open_root()? else {
+            return Err(Error::os(crate::error::Errno::ENOENT, what()));
+        };
+        if self.choice == Choice::RuntimeDir {
             // The basedir specification: the sticky bit keeps the periodic clean-up away.
-            std::fs::set_permissions(&self.path, std::fs::Permissions::from_mode(0o1700))
-                .with_context(what)?;
+            rustix::fs::chmodat(&*root, ".", Mode::RWXU | Mode::SVTX, AtFlags::empty()).with_context(what)?;
         }
-        match self.open_root()? {
-            Some(root) => Ok(self.root.insert(root).clone()),
-            None => Err(Error::os(crate::error::Errno::ENOENT, what())),
-        }
+        Ok(self.root.insert(root).clone())
     }
 
     /// Opens a container. One whose creation was cut short is opened too, for `delete`: see [`Container::state`].
     pub fn load(&self, id: &ContainerId) -> Result<Container> {
-        let missing = || Error::new(Kind::NotFound, format!("container {:?} does not exist", id.as_str()));
-        let Some(root) = &self.root else { return Err(missing()) };
-        let dir = match openat(&**root, id.as_str(), DIR, Mode::empty()) {
-            Ok(dir) => dir,
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Err(missing()),
-            Err(error) => return Err(error).with_context(|| format!("open {}/{id}", self.path.display())),
-        };
-        let entry = Entry { root: Rc::clone(root), id: id.clone(), dir };
-        let state = entry.read_state();
+        let Some(root) = &self.root else { bail!(NotFound, "container {:?} does not exist", id.as_str()) };
+        let (entry, made) = Entry::open(root, id, &self.path)?;
+        let mut state = entry.read_state();
+        if state.as_ref().is_err_and(|error| error.kind() == Kind::NotFound) {
+            state = entry.unrecorded(&made);
+        }
+        log::debug(|| match &state {
+            Ok(state) => state.summary(),
+            Err(error) => error.to_string(),
+        });
         Ok(Container { entry, state })
     }
 
     /// All containers, by id. Entries that cannot be read are left out with a warning: one broken container must not
     /// hide the others.
     pub fn list(&self) -> Result<Vec<Container>> {
-        let Some(root) = &self.root else { return Ok(Vec::new()) };
         let what = || format!("list {}", self.path.display());
+        let Some(root) = &self.root else {
+            // A root that was not used yet is one thing, a root that is not there another (as with runc since 1.2).
+            return match self.choice {
+                Choice::Given => Err(Error::os(crate::error::Errno::ENOENT, what())),
+                Choice::Default | Choice::RuntimeDir => Ok(Vec::new()),
+            };
+        };
         let mut all = Vec::new();
         let dir = openat(&**root, ".", DIR, Mode::empty()).with_context(what)?;
         for entry in Dir::new(dir).with_context(what)? {
@@ -131,9 +175,8 @@ impl Store {
     }
 }
 
-/// `/run/tare` for root. Others, and root of a user namespace that is not called so, have `$XDG_RUNTIME_DIR/tare`;
-/// the flag says which.
-fn default_root() -> (PathBuf, bool) {
+/// `/run/tare` for root. Others, and root of a user namespace that is not called so, have `$XDG_RUNTIME_DIR/tare`.
+fn default_root() -> (PathBuf, Choice) {
     choose_root(std::env::var_os("XDG_RUNTIME_DIR"), || {
         let named_root = || std::env::var_os("USER").is_some_and(|user| user == "root");
         Host::here().euid() != 0 || (Host::here().in_user_namespace() && !named_root())
@@ -141,10 +184,10 @@ fn default_root() -> (PathBuf, bool) {
 }
 
 /// Podman, as root, sets the variable to nothing.
-fn choose_root(runtime_dir: Option<OsString>, honour: impl FnOnce() -> bool) -> (PathBuf, bool) {
+fn choose_root(runtime_dir: Option<OsString>, honour: impl FnOnce() -> bool) -> (PathBuf, Choice) {
     match runtime_dir.filter(|dir| !dir.is_empty()) {
-        Some(dir) if honour() => (Path::new(&dir).join("tare"), true),
-        _ => (PathBuf::from("/run/tare"), false),
+        Some(dir) if honour() => (Path::new(&dir).join("tare"), Choice::RuntimeDir),
+        _ => (PathBuf::from("/run/tare"), Choice::Default),
     }
 }
 
@@ -242,8 +285,7 @@ impl Container {
 
     /// Keeps others from changing or removing it until it is dropped, and reads its facts anew.
     pub fn lock(&mut self) -> Result<()> {
-        flock(&self.entry.dir, FlockOperation::LockExclusive)
-            .with_context(|| format!("lock container {:?}", self.id().as_str()))?;
+        self.entry.lock()?;
         self.state = self.entry.read_state();
         self.state().map(drop)
     }
@@ -262,22 +304,33 @@ impl Container {
 
     /// Its status. `frozen` tells whether its cgroup is frozen, and is asked only while the process is there.
     pub fn status(&self, frozen: impl FnOnce() -> bool) -> Result<Status> {
+        let status = self.look(frozen)?;
+        log::debug(|| format!("container {:?} is {status}", self.id().as_str()));
+        Ok(status)
+    }
+
+    fn look(&self, frozen: impl FnOnce() -> bool) -> Result<Status> {
         let state = match &self.state {
             Ok(state) if self.is_whole() => state,
-            _ if self.creator_is_alive()? => return Ok(Status::Creating),
+            _ if self.entry.creator_is_alive()? => return Ok(Status::Creating),
+            // The creator may have come to its end between our two looks; at the first it was being created.
+            Ok(_) if self.entry.read_state().is_ok_and(|now| now.init_process_pid != 0) => {
+                return Ok(Status::Creating);
+            }
             _ => return Ok(Status::Stopped),
         };
         if !process::is_alive(state.init_process_pid, state.init_process_start)? {
             return Ok(Status::Stopped);
         }
         // Its process is on record before it has built the inside.
-        if self.creator_is_alive()? {
+        if self.entry.creator_is_alive()? {
             return Ok(Status::Creating);
         }
         if frozen() {
             return Ok(Status::Paused);
         }
-        Ok(if state.gate && gate::is_waiting(self.dir()) { Status::Created } else { Status::Running })
+        let waits = if state.made_by.is_some() { foreign::is_waiting } else { gate::is_waiting };
+        Ok(if state.gate && waits(self.dir()) { Status::Created } else { Status::Running })
     }
 
     /// A pidfd of its process; `None` if that has ended.
@@ -290,27 +343,18 @@ impl Container {
 
     /// Removes it from the store: the last step of a deletion. No error if another did so meanwhile.
     pub fn remove(self) -> Result<()> {
-        let lock = match self.is_whole() {
-            true => FlockOperation::LockExclusive,
+        if self.is_whole() {
+            self.entry.lock()?;
+        } else {
             // Its creator may be at work and hold the lock to the end; it will find the directory gone and give up.
-            false => FlockOperation::NonBlockingLockExclusive,
-        };
-        match flock(&self.entry.dir, lock) {
-            Ok(()) | Err(Errno::WOULDBLOCK) => self.entry.remove(),
-            Err(error) => Err(error).with_context(|| format!("lock container {:?}", self.id().as_str())),
-        }
-    }
-
-    /// Who makes a container holds its directory locked.
-    fn creator_is_alive(&self) -> Result<bool> {
-        match flock(&self.entry.dir, FlockOperation::NonBlockingLockShared) {
-            Err(Errno::WOULDBLOCK) => Ok(true),
-            Err(error) => Err(error).context("lock container"),
-            Ok(()) => {
-                flock(&self.entry.dir, FlockOperation::Unlock).context("unlock container")?;
-                Ok(false)
+            match flock(&self.entry.dir, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) | Err(Errno::WOULDBLOCK) => {}
+                Err(error) => {
+                    return Err(error).with_context(|| format!("lock container {:?}", self.id().as_str()));
+                }
             }
         }
+        self.entry.remove()
     }
 }
 

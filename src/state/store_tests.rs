@@ -1,7 +1,7 @@
 use super::*;
 use crate::gate;
 use crate::state::Stat;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Child, Command, Stdio};
 
 /// The two steps of the end of a creation.
@@ -22,6 +22,8 @@ struct Scratch(PathBuf);
 impl Scratch {
     fn new(name: &str) -> Scratch {
         let path = std::env::temp_dir().join(format!("tare-store-{name}-{}", std::process::id()));
+        // What a group may write to is not believed.
+        rustix::process::umask(Mode::WGRP | Mode::WOTH);
         std::fs::create_dir(&path).unwrap();
         Scratch(path)
     }
@@ -82,7 +84,10 @@ fn facts(name: &str, pid: i32) -> State {
 #[test]
 fn a_missing_root_is_an_empty_store() {
     let scratch = Scratch::new("missing");
-    let store = scratch.store();
+    let mut store = scratch.store();
+    let error = store.list().unwrap_err();
+    assert!(error.to_string().ends_with("no such file or directory"), "one that the caller names: {error}");
+    store.choice = Choice::Default;
     assert!(store.list().unwrap().is_empty());
     let error = store.load(&id("c1")).unwrap_err();
     assert_eq!(
@@ -340,18 +345,18 @@ fn a_reader_never_sees_half_a_state() {
 #[test]
 fn the_default_root() {
     let choose = |dir: Option<&str>, honour| choose_root(dir.map(Into::into), || honour);
-    assert_eq!(choose(Some("/run/user/7"), true), ("/run/user/7/tare".into(), true));
-    assert_eq!(choose(Some("/run/user/7"), false), ("/run/tare".into(), false));
-    assert_eq!(choose(Some(""), true), ("/run/tare".into(), false));
-    assert_eq!(choose(None, true), ("/run/tare".into(), false));
+    assert_eq!(choose(Some("/run/user/7"), true), ("/run/user/7/tare".into(), Choice::RuntimeDir));
+    assert_eq!(choose(Some("/run/user/7"), false), ("/run/tare".into(), Choice::Default));
+    assert_eq!(choose(Some(""), true), ("/run/tare".into(), Choice::Default));
+    assert_eq!(choose(None, true), ("/run/tare".into(), Choice::Default));
 }
 
 #[test]
 fn a_root_below_the_runtime_directory_is_kept_from_cleaners() {
     let scratch = Scratch::new("sticky");
-    for (sticky, mode) in [(false, 0o700), (true, 0o1700)] {
+    for (choice, mode) in [(Choice::Given, 0o700), (Choice::RuntimeDir, 0o1700)] {
         let path = scratch.0.join(format!("a/b{mode:o}"));
-        let mut store = Store { path: path.clone(), is_runtime_dir: sticky, root: None };
+        let mut store = Store { path: path.clone(), choice, root: None };
         store.reserve(&id("c1")).unwrap().record_and_commit(facts("c1", 0)).unwrap();
         assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o7777, mode);
     }

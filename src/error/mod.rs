@@ -7,6 +7,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+mod errno;
+
 pub use nix::errno::Errno;
 
 /// `Result` with tare's [`Error`].
@@ -55,18 +57,23 @@ pub struct Error {
     kind: Kind,
     /// Innermost first: `context` appends, which is cheap; `Display` walks backwards.
     chain: Vec<Cow<'static, str>>,
-    errno: Option<Errno>,
+    /// The number: the kernel gives some that no table has (524, of NFS and of bpf). 0 if no system call failed.
+    errno: i32,
 }
 
 impl Error {
     /// An error that no system call reported.
     pub fn new(kind: Kind, what: impl Into<Cow<'static, str>>) -> Error {
-        Error { kind, chain: vec![what.into()], errno: None }
+        Error { kind, chain: vec![what.into()], errno: 0 }
     }
 
     /// A failed system call: `what` names the act and its object.
     pub fn os(errno: Errno, what: impl Into<Cow<'static, str>>) -> Error {
-        Error { kind: Kind::System, chain: vec![what.into()], errno: Some(errno) }
+        Error::raw(errno as i32, what.into())
+    }
+
+    fn raw(errno: i32, what: Cow<'static, str>) -> Error {
+        Error { kind: Kind::System, chain: vec![what], errno }
     }
 
     /// Puts `what` in front of the chain: what was being done when this happened.
@@ -83,6 +90,12 @@ impl Error {
         self
     }
 
+    /// The outermost words, and all that follows them: of a mistake in a document its place, and what is wrong there.
+    pub fn split(mut self) -> (String, String) {
+        let outermost = if self.chain.len() > 1 { self.chain.pop() } else { None };
+        (outermost.unwrap_or_default().into_owned(), self.to_string())
+    }
+
     /// The sort of failure.
     pub fn kind(&self) -> Kind {
         self.kind
@@ -90,13 +103,13 @@ impl Error {
 
     /// The errno at the end of the chain, if a system call failed.
     pub fn errno(&self) -> Option<Errno> {
-        self.errno
+        (self.errno != 0).then(|| Errno::from_raw(self.errno))
     }
 
     /// The bytes that carry this error over the init socket: kind, errno, then the chain, NUL between.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![self.kind as u8];
-        bytes.extend_from_slice(&self.errno.map_or(0, |e| e as i32).to_le_bytes());
+        bytes.extend_from_slice(&self.errno.to_le_bytes());
         bytes.extend_from_slice(self.chain.join("\0").as_bytes());
         bytes
     }
@@ -110,7 +123,7 @@ impl Error {
         };
         let words = String::from_utf8_lossy(bytes.get(5..).unwrap_or_default()).into_owned();
         let chain = words.split('\0').map(|word| Cow::Owned(word.to_owned())).collect();
-        Error { kind, chain, errno: (errno != 0).then(|| Errno::from_raw(errno)) }
+        Error { kind, chain, errno }
     }
 }
 
@@ -123,8 +136,8 @@ impl fmt::Display for Error {
             f.write_str(word)?;
         }
         match self.errno {
-            Some(errno) => write!(f, ": {}", errno_text(errno)),
-            None => Ok(()),
+            0 => Ok(()),
+            errno => write!(f, ": {}", errno_text(errno)),
         }
     }
 }
@@ -132,11 +145,10 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 /// The errno as Go prints it. Engines compare these texts, case-sensitively (peers: docker/cli, CRI-O).
-pub fn errno_text(errno: Errno) -> Cow<'static, str> {
-    match errno {
-        Errno::EIO => "input/output error".into(),
-        Errno::UnknownErrno => "unknown error".into(),
-        other => other.desc().to_lowercase().into(),
+pub fn errno_text(errno: i32) -> Cow<'static, str> {
+    match usize::try_from(errno).ok().and_then(|number| errno::TEXTS.lines().nth(number)) {
+        Some(text) if !text.is_empty() => text.into(),
+        _ => format!("errno {errno}").into(),
     }
 }
 
@@ -168,10 +180,10 @@ impl<T> Context<T> for Result<T, Errno> {
 
 impl<T> Context<T> for Result<T, rustix::io::Errno> {
     fn context(self, what: impl Into<Cow<'static, str>>) -> Result<T> {
-        self.map_err(|e| Error::os(Errno::from_raw(e.raw_os_error()), what))
+        self.map_err(|e| Error::raw(e.raw_os_error(), what.into()))
     }
     fn with_context<S: Into<Cow<'static, str>>>(self, what: impl FnOnce() -> S) -> Result<T> {
-        self.map_err(|e| Error::os(Errno::from_raw(e.raw_os_error()), what()))
+        self.map_err(|e| Error::raw(e.raw_os_error(), what().into()))
     }
 }
 
@@ -186,7 +198,7 @@ impl<T> Context<T> for std::io::Result<T> {
 
 fn from_io(error: &std::io::Error, what: Cow<'static, str>) -> Error {
     match error.raw_os_error() {
-        Some(code) => Error::os(Errno::from_raw(code), what),
+        Some(code) => Error::raw(code, what),
         None => Error::new(Kind::System, error.to_string()).context(what),
     }
 }
@@ -207,6 +219,32 @@ mod tests {
     fn one_line_outermost_first_errno_last_in_lower_case() {
         let e = Error::os(Errno::ENOENT, "open source /srv/x").context("mounts[3] (/data)").context("create");
         assert_eq!(e.to_string(), "create: mounts[3] (/data): open source /srv/x: no such file or directory");
+    }
+
+    #[test]
+    fn error_numbers_have_the_texts_of_go() {
+        for (errno, text) in [
+            (Errno::EIO, "input/output error"),
+            (Errno::EAGAIN, "resource temporarily unavailable"),
+            (Errno::ENOMEM, "cannot allocate memory"),
+            (Errno::EBADF, "bad file descriptor"),
+            (Errno::EXDEV, "invalid cross-device link"),
+            (Errno::ERANGE, "numerical result out of range"),
+            (Errno::ELOOP, "too many levels of symbolic links"),
+            (Errno::EOPNOTSUPP, "operation not supported"),
+            (Errno::EHWPOISON, "errno 133"),
+        ] {
+            assert_eq!(Error::os(errno, "act").to_string(), format!("act: {text}"));
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_in_no_table_is_kept() {
+        let e = Err::<(), _>(std::io::Error::from_raw_os_error(524)).context("bpf").unwrap_err();
+        assert_eq!(Error::decode(&e.encode()).to_string(), "bpf: errno 524");
+        for number in [41, 58, 0, -1, i32::MAX] {
+            assert_eq!(errno_text(number), format!("errno {number}"));
+        }
     }
 
     #[test]
