@@ -37,13 +37,20 @@ fn tries<'a>(routes: &'a [&'static str], user: &'a str) -> impl Iterator<Item = 
     routes.iter().flat_map(move |route| numbers(user).map(move |n| (*route, n)))
 }
 
-/// As whom: root, an ordinary user, root of a user namespace.
-const USERS: [&str; 3] = ["root", "uid 1000", "user namespace"];
+/// As whom: root, an ordinary user, root of a user namespace; and root in a mere chroot, out of which any folder leads.
+fn users() -> &'static [&'static str] {
+    let all = &["root", "uid 1000", "user namespace", "no mount namespace"];
+    // Peers do not enter the root then.
+    if peer() == Peer::Tare { all } else { &all[..3] }
+}
 
 fn bundle_of(user: &str) -> Bundle {
     match user {
         "uid 1000" => Bundle::new().user(1000, 1000),
         "user namespace" => Bundle::new().userns(),
+        "no mount namespace" => {
+            Bundle::new().no_ns("mount").without("/linux/maskedPaths").without("/linux/readonlyPaths")
+        }
         _ => Bundle::new(),
     }
 }
@@ -115,7 +122,7 @@ fn a_tiny_program_runs_as_program_script_and_interpreter() {
 
 #[test]
 fn exec_reaches_no_program_through_a_descriptor() {
-    for user in USERS {
+    for user in users() {
         let c = bundle_of(user).does("sleep").start();
         let mut found = Vec::new();
         for (route, n) in tries(&ROUTES, user) {
@@ -138,7 +145,7 @@ fn by_config(b: Bundle, way: Way) -> Bundle {
 
 #[test]
 fn run_reaches_no_program_through_a_descriptor() {
-    for user in USERS {
+    for user in users() {
         let mut b = bundle_of(user);
         let mut found = Vec::new();
         for (route, n) in tries(&ROUTES, user) {
@@ -154,7 +161,7 @@ fn run_reaches_no_program_through_a_descriptor() {
 
 #[test]
 fn start_reaches_no_program_through_a_descriptor() {
-    for user in USERS {
+    for user in users() {
         let mut b = bundle_of(user);
         let mut found = Vec::new();
         for (route, n) in tries(&ROUTES, user) {
@@ -182,14 +189,20 @@ fn create_said(create: &Output) -> bool {
 
 #[test]
 fn a_start_container_hook_reaches_no_program_through_a_descriptor() {
-    for user in USERS {
+    for user in users() {
         let mut b = bundle_of(user).does("umask");
         let mut found = Vec::new();
         for (route, n) in tries(&ROUTES[..3], user) {
             let hook = json!([{"path": way(&b, route, n).program}]);
             b = b.set("/hooks/startContainer", hook);
             // Its exit code and output are in the error.
-            if escaped(&b.run()) {
+            let mut hit = escaped(&b.run());
+            if n < 16 {
+                b.launch("create").run().ok();
+                hit |= escaped(&b.call("start"));
+                b.call("delete --force").ok();
+            }
+            if hit {
                 found.push((route, n));
             }
         }
@@ -258,7 +271,9 @@ fn a_container_that_may_trace_sees_nothing_of_the_hosts_through_an_exec() {
     for caps in [&["SYS_PTRACE"][..], &["SYS_PTRACE", "SYS_ADMIN", "DAC_READ_SEARCH"]] {
         let (found, report) = spied(caps, count);
         note("race", &format!("{caps:?}: {report}"));
-        assert_eq!(found, json!({}), "{caps:?}: {report}");
+        peer_differs("crun", "shows its arguments and its environment", || {
+            assert_eq!(found, json!({}), "{caps:?}: {report}");
+        });
         assert!(
             report["before_exec"].as_u64().unwrap() > 10,
             "processes were seen before their exec: {report}"
@@ -335,8 +350,11 @@ fn without_pivot_root_the_hosts_proc_and_sys_are_not_revealed() {
     for b in [Bundle::new(), Bundle::new().cap("SYS_ADMIN")] {
         let b = b.without("/linux/seccomp").does("reveal proc -- reveal sysfs");
         for flags in ["", "--no-pivot"] {
-            let out = b.launch(&format!("run {flags}")).run().ok().answers();
-            assert_eq!(out, [json!("EPERM"), json!("EPERM")], "{flags:?}");
+            // The sandbox has two, one over the other.
+            peer_may_differ("crun", "unmounts one procfs", || {
+                let out = b.launch(&format!("run {flags}")).run().ok().answers();
+                assert_eq!(out, [json!("EPERM"), json!("EPERM")], "{flags:?}");
+            });
         }
     }
 }
@@ -346,7 +364,9 @@ fn without_pivot_root_nothing_of_the_hosts_proc_is_under_the_root() {
     let b = Bundle::new().cap("SYS_ADMIN").does("under-root");
     let out = b.launch("run --no-pivot").run().ok().json();
     assert_eq!(out["still_inside"], true, "its mount namespace has another root: {out}");
-    assert_eq!((&out["proc"], &out["sys"]), (&json!(false), &json!(false)), "{out}");
+    peer_may_differ("crun", "unmounts one procfs", || {
+        assert_eq!((&out["proc"], &out["sys"]), (&json!(false), &json!(false)), "{out}");
+    });
 }
 
 // The parent is killed, or the child is stopped.

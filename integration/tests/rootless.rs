@@ -444,6 +444,22 @@ unsafe fn libc_seals(fd: i32) -> i32 {
 }
 
 #[test]
+fn no_program_of_the_hosts_is_reached_through_a_descriptor() {
+    let c = start(bundle().does("sleep"));
+    let program = c.outside().join("program");
+    tiny_program(&program, "ESCAPED", None);
+    let found: Vec<u32> = (3..=32)
+        .filter(|n| {
+            let path = format!("/proc/self/fd/{n}/{}{}", "../".repeat(12), program.display());
+            let exec = call(&c, &format!("exec ID {path}")).run();
+            let b = bundle().args([path]);
+            exec.stdout.contains("ESCAPED") || run(&b).stdout.contains("ESCAPED")
+        })
+        .collect();
+    assert_eq!(found, [0; 0]);
+}
+
+#[test]
 fn a_pod_of_two_with_clocks_of_their_own() {
     // The second joins what the first has, and its time offsets are written when its files in /proc have long been root's.
     peer_differs("runc crun<1.21", "have no time namespaces, or join none of these", || {
