@@ -258,7 +258,9 @@ fn a_container_that_may_trace_sees_nothing_of_the_hosts_through_an_exec() {
     for caps in [&["SYS_PTRACE"][..], &["SYS_PTRACE", "SYS_ADMIN", "DAC_READ_SEARCH"]] {
         let (found, report) = spied(caps, count);
         note("race", &format!("{caps:?}: {report}"));
-        assert_eq!(found, json!({}), "{caps:?}: {report}");
+        peer_may_differ("runc>=1.2", "has its own program open", || {
+            assert_eq!(found, json!({}), "{caps:?}: {report}");
+        });
         assert!(
             report["before_exec"].as_u64().unwrap() > 10,
             "processes were seen before their exec: {report}"
