@@ -70,8 +70,13 @@ pub fn move_devices(devices: &[NetDevice], namespace: BorrowedFd<'_>, inside: &N
         Err(_) => host.index(&device.name),
     };
     let indices = devices.iter().map(|device| look(device).with_context(|| device.describe()));
-    for (device, index) in devices.iter().zip(indices.collect::<Result<Vec<u32>>>()?) {
-        move_device(device, index, namespace, &host, inside).with_context(|| device.describe())?;
+    let indices = indices.collect::<Result<Vec<u32>>>()?;
+    // Those with a name of their own first: a number is found for the others.
+    let (any, own): (Vec<_>, Vec<_>) =
+        devices.iter().zip(indices).partition(|(device, _)| device.new_name.contains("%d"));
+    for (device, index) in own.into_iter().chain(any) {
+        let device = NetDevice { name: device.name.clone(), new_name: inside.free_name(&device.new_name) };
+        move_device(&device, index, namespace, &host, inside).with_context(|| device.describe())?;
     }
     Ok(())
 }
@@ -122,6 +127,17 @@ impl Netlink {
     fn index(&self, name: &str) -> Result<u32> {
         rustix::net::netdevice::name_to_index(&self.socket, name)
             .with_context(|| format!("look for {name:?}"))
+    }
+
+    /// The name with the least number in the place of `%d` that no device has, as the kernel would find it; the kernel
+    /// would not tell which it was.
+    fn free_name(&self, pattern: &str) -> String {
+        let numbered = |number: u32| pattern.replacen("%d", &number.to_string(), 1);
+        let free = || (0..u32::MAX).map(numbered).find(|name| self.index(name).is_err());
+        Some(pattern)
+            .filter(|name| name.contains("%d"))
+            .and_then(|_| free())
+            .unwrap_or_else(|| pattern.to_owned())
     }
 
     /// The addresses of a device that a namespace cannot make up by itself: of global scope, and set by somebody.

@@ -209,6 +209,111 @@ fn a_frozen_cgroup_is_refused() {
     let _ = fs::remove_dir(&dir);
 }
 
+/// A freezer's file, and what thaws it at the end: nothing in it dies before, whatever comes of the test.
+struct Frozen(PathBuf, &'static str);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = fs::write(&self.0, self.1);
+    }
+}
+
+#[test]
+fn a_cgroup_in_a_frozen_one_is_refused() {
+    let b = Bundle::new();
+    let path = format!("/{}-pod", b.id);
+    let (dir, file, frozen, thawed) = match is_v2() {
+        true => (format!("/sys/fs/cgroup{path}"), "cgroup.freeze", "1", "0"),
+        false => (format!("/sys/fs/cgroup/freezer{path}"), "freezer.state", "FROZEN", "THAWED"),
+    };
+    let dir = PathBuf::from(dir);
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join(file), frozen).unwrap();
+    let thaw = Frozen(dir.join(file), thawed);
+    let b = b.set("/linux/cgroupsPath", json!(format!("{path}/c")));
+    peer_may_differ("runc crun", "waits for ever", || {
+        let out = b.launch("create").timeout(std::time::Duration::from_secs(5)).run().fails();
+        assert!(peer() != Peer::Tare || out.stderr.contains("unexpectedly frozen"), "{out:?}");
+        assert!(!dir.join("c").exists());
+    });
+    drop(thaw);
+    b.call("delete --force");
+    cgroups_with(&path[1..]).iter().rev().for_each(|dir| drop(fs::remove_dir(dir)));
+}
+
+#[test]
+fn a_threaded_cgroup_is_refused() {
+    if !is_v2() {
+        return skip("v2 only");
+    }
+    let b = Bundle::new();
+    let (parent, id) = (PathBuf::from(format!("/sys/fs/cgroup/{}-threads", b.id)), b.id.clone());
+    fs::create_dir_all(parent.join("old")).unwrap();
+    fs::write(parent.join("old/cgroup.type"), "threaded").unwrap();
+    // One that is there, and a new one, which is of no valid type.
+    for name in ["old", &id] {
+        let b = Bundle::new().set("/linux/cgroupsPath", json!(format!("/{id}-threads/{name}")));
+        peer_may_differ("crun runc", "makes it threaded, too", || {
+            let out = b.refused();
+            assert!(
+                peer() != Peer::Tare || out.stderr.contains("container's cgroup can hold no process"),
+                "{out:?}"
+            );
+        });
+    }
+    let _ = fs::remove_dir(parent.join("old"));
+    let _ = fs::remove_dir(parent);
+}
+
+#[test]
+fn an_empty_cpuset_that_was_there_is_filled() {
+    if is_v2() || !has_controller("cpuset") {
+        return skip("no cpuset controller of cgroup v1");
+    }
+    for limits in [json!({}), json!({"cpu": {"cpus": "0"}})] {
+        let b = Bundle::new().set("/linux/resources", limits);
+        let place = format!("{}-pod", b.id);
+        let pod = PathBuf::from("/sys/fs/cgroup/cpuset").join(&place);
+        fs::create_dir_all(pod.join("a")).unwrap();
+        let c = b.set("/linux/cgroupsPath", json!(format!("/{place}/a/b/c"))).does("sleep").start();
+        let root = fs::read_to_string("/sys/fs/cgroup/cpuset/cpuset.mems").unwrap();
+        for dir in [pod.clone(), pod.join("a"), dir(&c, "cpuset")] {
+            assert_eq!(fs::read_to_string(dir.join("cpuset.mems")).unwrap(), root, "{dir:?}");
+        }
+        drop(c);
+        cgroups_with(&place).iter().rev().for_each(|dir| drop(fs::remove_dir(dir)));
+    }
+}
+
+#[test]
+fn exec_follows_init_whose_cgroup_is_gone() {
+    if !is_v2() && !tare_only("to follow it on v1") {
+        return;
+    }
+    let c = Bundle::new().does("sleep").start();
+    let mut others = Vec::new();
+    for own in cgroups_of(c.pid()) {
+        let other = own.with_file_name(format!("{}-other", c.id));
+        fs::create_dir(&other).unwrap();
+        for file in ["cpuset.cpus", "cpuset.mems"].map(|file| own.join(file)).iter().filter(|_| !is_v2()) {
+            if let Ok(text) = fs::read_to_string(file) {
+                fs::write(other.join(file.file_name().unwrap()), text.trim()).unwrap();
+            }
+        }
+        fs::write(other.join("cgroup.procs"), c.pid().to_string()).unwrap();
+        fs::remove_dir(&own).unwrap();
+        others.push(other);
+    }
+    peer_may_differ("crun", "fails", || {
+        let text = c.exec("read /proc/self/cgroup").json();
+        let there = text.as_str().unwrap().lines().filter(|line| line.ends_with("-other")).count();
+        assert!(there >= others.len(), "{text}");
+    });
+    c.kill("KILL").ok();
+    c.wait();
+    others.iter().for_each(|dir| drop(fs::remove_dir(dir)));
+}
+
 #[test]
 fn a_read_only_cgroup_file_system_is_told() {
     if !tare_only("words") {

@@ -216,8 +216,9 @@ fn a_fork_past_the_pids_limit_fails() {
     peer_may_differ("crun", "cannot write it", || {
         assert_eq!(forks(resources(json!({"pids": {"limit": -1}})))["made"], 60);
     });
-    peer_may_differ("runc crun", "no limit, before runc 1.4", || {
-        assert_eq!(forks(resources(json!({"pids": {"limit": 0}})))["made"], 0);
+    peer_may_differ("runc", "1 from runc 1.4 on", || {
+        // Podman 3.4 to 5.4.1 write it for -1.
+        assert_eq!(forks(resources(json!({"pids": {"limit": 0}})))["made"], 60);
     });
     let c = resources(json!({"pids": {"limit": 10}})).does(IDLE).start();
     // The container's init and the forking process are two of them.
@@ -227,6 +228,9 @@ fn a_fork_past_the_pids_limit_fails() {
     // Room for the threads of runc's own.
     update_by(&c, json!({"pids": {"limit": 15}})).ok();
     assert_eq!(exec(&c, "forks 60")["made"], 13);
+    update(&c, "--pids-limit 0").ok();
+    update_by(&c, json!({"pids": {"limit": 0}})).ok();
+    assert_eq!(exec(&c, "forks 60")["made"], 13, "0 changes nothing");
     peer_may_differ("crun", "cannot write it", || {
         update(&c, "--pids-limit -1").ok();
         assert_eq!(exec(&c, "forks 60")["made"], 60);
@@ -509,6 +513,100 @@ fn unified_wins_over_what_means_the_same() {
     // Not a part of a sum: it stays when the limit is changed the other way.
     update(&c, "--memory 16777216").ok();
     assert_eq!(exec(&c, "alloc 24"), 137);
+}
+
+#[test]
+fn what_v2_cannot_express_is_refused() {
+    if !is_v2() {
+        return skip("v2 only");
+    }
+    let fields = [
+        ("memory/kernelTCP", json!(1 << 20)),
+        ("memory/swappiness", json!(0)),
+        ("memory/disableOOMKiller", json!(true)),
+        ("memory/useHierarchy", json!(false)),
+        ("cpu/realtimePeriod", json!(1_000_000)),
+        ("cpu/realtimeRuntime", json!(1000)),
+        ("blockIO/leafWeight", json!(10)),
+    ];
+    for (field, value) in fields {
+        peer_may_differ("runc crun", "left out", || {
+            let out = Bundle::new().set(&format!("/linux/resources/{field}"), value.clone()).refused();
+            let field = field.replace('/', ".");
+            assert!(
+                peer() != Peer::Tare || out.line().contains(&format!("linux.resources.{field}: ")),
+                "{out:?}"
+            );
+        });
+    }
+    peer_may_differ("runc crun", "left out", || {
+        drop(Bundle::new().set("/linux/resources/network/classID", json!(7)).refused())
+    });
+}
+
+#[test]
+fn values_that_ask_for_nothing_are_no_error_on_v2() {
+    if !is_v2() {
+        return skip("v2 only");
+    }
+    let memory = json!({"swappiness": u64::MAX, "disableOOMKiller": false, "useHierarchy": true, "kernel": 0, "kernelTCP": -1});
+    let b = resources(json!({"memory": memory, "cpu": {"realtimePeriod": 0, "realtimeRuntime": 0},
+        "blockIO": {"leafWeight": 0}, "network": {"classID": 0, "priorities": []}}));
+    peer_may_differ("crun", "refuses some", || {
+        let out = b.does("umask").run().ok();
+        assert!(out.stderr.is_empty() || peer() != Peer::Tare, "a warning: {out:?}");
+    });
+}
+
+#[test]
+fn a_limit_of_kernel_memory_is_a_warning_on_v2() {
+    if !is_v2() || !tare_only("the warning") {
+        return;
+    }
+    let out = resources(json!({"memory": {"kernel": 1 << 30}})).does("umask").run().ok();
+    assert!(
+        out.stderr.contains("level=warning") && out.stderr.contains("linux.resources.memory.kernel: "),
+        "{out:?}"
+    );
+}
+
+#[test]
+fn an_update_of_what_v2_cannot_express_is_refused() {
+    if !is_v2() {
+        return skip("v2 only");
+    }
+    let c = Bundle::new().does(IDLE).start();
+    peer_may_differ("runc crun", "left out", || {
+        drop(update_by(&c, json!({"memory": {"swappiness": 10}})).fails().says_any(&["swappiness"]));
+        drop(update(&c, "--cpu-rt-runtime 1000").fails().says_any(&["realtime"]));
+    });
+    let nothing = json!({"memory": {"swappiness": u64::MAX, "disableOOMKiller": false}});
+    peer_may_differ("crun", "refuses them", || drop(update_by(&c, nothing).ok()));
+}
+
+#[test]
+fn hierarchical_counting_cannot_be_switched_off_in_silence_on_v1() {
+    if is_v2() || !with("memory") {
+        return;
+    }
+    resources(json!({"memory": {"useHierarchy": true}})).does("umask").run().ok();
+    peer_may_differ("runc crun", "left out", || {
+        drop(resources(json!({"memory": {"useHierarchy": false}})).refused().says_any(&["use_hierarchy"]))
+    });
+}
+
+#[test]
+fn unified_keys_that_are_no_limits_are_refused() {
+    if !tare_only("written like any other") {
+        return;
+    }
+    for key in ["procs", "threads", "kill", "freeze", "type", "subtree_control"] {
+        let b = resources(json!({"unified": {format!("cgroup.{key}"): "1"}}));
+        b.refused().says(&format!("linux.resources.unified[\"cgroup.{key}\"]: is no limit: "));
+    }
+    let c = Bundle::new().does(IDLE).start();
+    update_by(&c, json!({"unified": {"cgroup.kill": "1"}})).fails().says("is no limit");
+    assert_eq!(c.status(), "running");
 }
 
 #[test]

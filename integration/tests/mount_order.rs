@@ -281,7 +281,7 @@ fn a_file_exchanged_for_a_fifo_while_it_is_copied_up() {
     }
     let b = Bundle::new().folder("/data").mount("tmpfs", "tmpfs", "/data", "tmpcopyup").does("ls /data");
     let pairs: Vec<_> =
-        (0..200).map(|n| ["file", "fifo"].map(|kind| b.inside(&format!("/data/{kind}{n}")))).collect();
+        (0..600).map(|n| ["file", "fifo"].map(|kind| b.inside(&format!("/data/{kind}{n}")))).collect();
     for [file, pipe] in &pairs {
         fs::write(file, "text").unwrap();
         fifo(pipe);
@@ -297,7 +297,7 @@ fn a_file_exchanged_for_a_fifo_while_it_is_copied_up() {
             }
         });
         // A folder that changes may be an error, but it has an end; and so has the thread when there was none.
-        let hung = (0..60).any(|_| std::panic::catch_unwind(AssertUnwindSafe(|| b.run())).is_err());
+        let hung = (0..40).any(|_| std::panic::catch_unwind(AssertUnwindSafe(|| b.run())).is_err());
         stop.store(true, Ordering::Relaxed);
         assert!(!hung);
     });

@@ -92,6 +92,19 @@ fn it_can_get_another_name() {
 }
 
 #[test]
+fn a_name_can_leave_its_number_open() {
+    if not_here() {
+        return;
+    }
+    on_a_host(PAIR, || {
+        let devices = json!({"v0": {"name": "e%d"}, "v1": {"name": "e0"}});
+        let out = Bundle::new().set("/linux/netDevices", devices).does("interfaces").run().ok().json();
+        let names: Vec<&str> = out.as_array().unwrap().iter().filter_map(|n| n.as_str()).collect();
+        assert!(names.contains(&"e0") && names.contains(&"e1"), "{out}");
+    });
+}
+
+#[test]
 fn it_is_no_longer_the_hosts_and_hooks_see_it_inside() {
     if not_here() {
         return;
@@ -155,7 +168,7 @@ fn what_cannot_move_is_named_and_nothing_has_moved() {
         refused(json!({"br0": {}}), &["linux.netDevices[\"br0\"]", "invalid argument"]);
         refused(json!({"v0": {"name": "lo"}}), &["linux.netDevices[\"v0\"]", "file exists"]);
         refused(json!({"v0": {"name": "a/b"}}), &["linux.netDevices.v0.name", "invalid network device name"]);
-        refused(json!({"v0": {"name": "e%d"}}), &["linux.netDevices.v0.name"]);
+        refused(json!({"v0": {"name": "e%s"}}), &["linux.netDevices.v0.name"]);
         refused(json!({"v0": {"name": "x"}, "v1": {"name": "x"}}), &["linux.netDevices.v1"]);
         let b = Bundle::new().no_ns("network").no_mount("/sys").set("/linux/netDevices", json!({"v0": {}}));
         b.refused().says("without a private NET namespace");

@@ -210,16 +210,3 @@ fn texts_of_errno_are_those_of_go() {
     let out = b.cmd(["create", "--bundle", link.to_str().unwrap(), &b.id]).run().fails();
     out.says_any(&["too many levels of symbolic links"]);
 }
-
-#[test]
-fn what_is_wrong_for_a_key_in_another_case_names_that_key() {
-    if !tare_only("runc takes keys in any case, crun says nothing of it") {
-        return;
-    }
-    let limit = json!([{"pagesize": "2MB", "limit": 0}]);
-    let line = Bundle::new().set("/linux/resources/hugepageLimits", limit).refused().line();
-    assert!(
-        line.contains("hugepageLimits[0].pagesize: unknown key, ignored: perhaps pageSize is meant"),
-        "{line}"
-    );
-}

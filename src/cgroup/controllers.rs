@@ -3,7 +3,7 @@
 //! A cgroup with processes of its own can give none ("no internal processes"), except the root; that is why a relative
 //! path is beside the runtime's own cgroup, not in it.
 
-use super::create::denied;
+use super::create::{check_domain, denied};
 use super::dir::Dir;
 use super::limits::missing;
 use crate::error::{Errno, Error, Result};
@@ -29,7 +29,12 @@ pub(super) fn enable_all(dir: &Dir, mount_point: &Dir) -> Result<String> {
             }
         }
     }
-    Ok(read(dir, "cgroup.controllers")?.unwrap_or_default())
+    let own = read(dir, "cgroup.controllers")?.unwrap_or_default();
+    if own != all {
+        // Among the reasons is one with which there can be no process either.
+        check_domain(dir)?;
+    }
+    Ok(own)
 }
 
 /// Sees to it that a cgroup which has the controllers `own` has those that `writes` need, too.

@@ -2,7 +2,7 @@
 
 use super::controllers::enable_all;
 use super::dir::Dir;
-use super::layout::{Hierarchy, Layout};
+use super::layout::{self, Layout};
 use super::{Group, Manager, V1, V2};
 use crate::error::{Errno, Error, Kind, Result};
 use crate::plan::cgroup::CgroupPlan;
@@ -84,6 +84,20 @@ impl Manager {
 }
 
 impl Manager {
+    /// Looks whether a cgroup that systemd is to make is there already and is used, or could never be: systemd would put
+    /// the process in all the same.
+    ///
+    /// # Errors
+    /// It has processes or is frozen.
+    pub fn check_unused(&self) -> Result<()> {
+        self.unified().map_or(Ok(()), check_unused)?;
+        let freezer = |group: &Group| layout::has(&group.names, "freezer");
+        self.groups().iter().try_for_each(|group| check_unused_v1(&group.dir, freezer(group)))?;
+        // Not yet there itself.
+        let mut above = self.unified().into_iter().chain(self.v1("freezer")).filter_map(Dir::parent);
+        above.try_for_each(|dir| check_above(&dir))
+    }
+
     /// What [`Manager::guard`] will be left to do in a cgroup of systemd.
     pub fn unguarded(&self) -> Option<Unguarded> {
         self.v1("devices").is_none().then_some(Unguarded { fresh: true })
@@ -104,7 +118,7 @@ impl Manager {
             }
         }
         for (group, hierarchy) in self.groups().iter().zip(&layout.v1) {
-            make_v1(&group.dir, hierarchy, layout, &mut made)?;
+            make(&group.dir, &layout.mount_point(hierarchy), &mut made)?;
         }
         self.fill(plan, controllers.as_deref())?;
         if self.v1("devices").is_some() {
@@ -120,8 +134,10 @@ impl Manager {
         let mut controllers = None;
         if let (Some(dir), Some(hierarchy)) = (self.unified(), &layout.unified) {
             fresh = make(dir, &layout.mount_point(hierarchy), &mut made)?;
-            if !fresh {
-                check_unused(dir)?;
+            if fresh {
+                check_above(dir)?
+            } else {
+                check_unused(dir)?
             }
             if layout.is_v2() {
                 controllers = Some(enable_all(dir, &layout.at(hierarchy, ""))?);
@@ -129,9 +145,11 @@ impl Manager {
         }
         let mut fresh_devices = fresh;
         for (group, hierarchy) in self.groups().iter().zip(&layout.v1) {
-            let new = make_v1(&group.dir, hierarchy, layout, &mut made)?;
+            let new = make(&group.dir, &layout.mount_point(hierarchy), &mut made)?;
             if !new {
                 check_unused_v1(&group.dir, hierarchy.has("freezer"))?;
+            } else if hierarchy.has("freezer") {
+                check_above(&group.dir)?;
             }
             if hierarchy.has("devices") {
                 fresh_devices = new;
@@ -142,21 +160,14 @@ impl Manager {
     }
 
     fn fill(&self, plan: &CgroupPlan, controllers: Option<&str>) -> Result<()> {
+        let cpuset = self.v1("cpuset");
+        if let Some(parent) = cpuset.and_then(Dir::parent).filter(|_| plan.v1.has("cpuset")) {
+            // What a cpuset may use must be a part of what its parent may use.
+            inherit_cpuset(&parent)?;
+        }
         self.write_limits(plan, controllers)?;
-        self.v1("cpuset").map_or(Ok(()), inherit_cpuset)
+        cpuset.map_or(Ok(()), inherit_cpuset)
     }
-}
-
-/// Makes a directory in a v1 hierarchy with its parents. False when it was there already.
-fn make_v1(dir: &Dir, hierarchy: &Hierarchy, layout: &Layout, made: &mut Made) -> Result<bool> {
-    let first = made.0.len();
-    let new = make(dir, &layout.mount_point(hierarchy), made)?;
-    if hierarchy.has("cpuset") {
-        // Parents first: what a cpuset may use must be a part of what its parent may use.
-        let parents = made.0.len() - usize::from(new);
-        made.0[first..parents].iter().try_for_each(inherit_cpuset)?;
-    }
-    Ok(new)
 }
 
 /// A cgroup whose device policy is not in force yet.
@@ -215,17 +226,41 @@ fn frozen(dir: &Dir) -> Error {
     Error::new(Kind::State, format!("container's cgroup unexpectedly frozen: {}", dir.path))
 }
 
+/// A new cgroup is frozen when one above it is: the container would never start, and create wait for ever.
+fn check_above(dir: &Dir) -> Result<()> {
+    let v2 =
+        || dir.read_short("cgroup.events").map(|events| super::dir::value_of(&events, "frozen") == Some(1));
+    let v1 = || dir.read_short("freezer.state").map(|state| state.trim() != "THAWED");
+    match v2().or_else(|_| v1()) {
+        Ok(true) => Err(frozen(dir).context("it is in a cgroup that is frozen")),
+        _ => Ok(()),
+    }
+}
+
 /// A cgroup that was there before us must have no processes and not be frozen: they would be limited, and
-/// killed, with the container, or it would never start.
+/// killed, with the container, or it would never start. One that is not there is fine.
 fn check_unused(dir: &Dir) -> Result<()> {
-    let events = dir
-        .read_short("cgroup.events")
-        .map_err(|e| Error::os(e, format!("read {}/cgroup.events", dir.path)))?;
+    let events = match dir.read_short("cgroup.events") {
+        Err(Errno::ENOENT) => return Ok(()),
+        events => events.map_err(|e| Error::os(e, format!("read {}/cgroup.events", dir.path)))?,
+    };
     if super::dir::value_of(&events, "populated") != Some(0) {
         in_use(dir)?;
     }
     match super::dir::value_of(&events, "frozen") {
         Some(1) => Err(frozen(dir)),
+        _ => check_domain(dir),
+    }
+}
+
+/// A v2 cgroup in a threaded tree takes threads of processes that are there already, and no process: clone3 would say
+/// "operation not supported".
+pub(super) fn check_domain(dir: &Dir) -> Result<()> {
+    match dir.read_short("cgroup.type").as_deref().map(str::trim) {
+        Ok(kind @ ("threaded" | "domain invalid")) => {
+            let what = format!("container's cgroup can hold no process: its type is {kind:?}: {}", dir.path);
+            Err(Error::new(Kind::State, what))
+        }
         _ => Ok(()),
     }
 }
@@ -238,17 +273,21 @@ fn check_unused_v1(dir: &Dir, freezer: bool) -> Result<()> {
     Ok(())
 }
 
-/// A new v1 cpuset is empty and lets nobody in, unless its parent has `cgroup.clone_children`: fill it with
-/// what the parent may use.
+/// A new v1 cpuset is empty and lets nobody in, unless its parent has `cgroup.clone_children`: fill it, and those above
+/// it that are empty, too, whoever has made them, with what the next one above may use.
 fn inherit_cpuset(dir: &Dir) -> Result<()> {
-    for file in ["cpuset.cpus", "cpuset.mems"] {
-        let failed = |errno| Error::os(errno, format!("inherit {}/{file}", dir.path));
-        if !dir.read_short(file).map_err(failed)?.trim().is_empty() {
-            continue;
-        }
-        let Some(parent) = dir.parent() else { continue };
-        let value = parent.read_short(file).map_err(failed)?;
-        dir.write(file, value.trim()).map_err(failed)?;
+    ["cpuset.cpus", "cpuset.mems"].iter().try_for_each(|file| inherit(dir, file).map(drop))
+}
+
+/// The value of a file, which is that of the next cgroup above if there was none. The root has one.
+fn inherit(dir: &Dir, file: &str) -> Result<String> {
+    let failed = |errno| Error::os(errno, format!("inherit {}/{file}", dir.path));
+    let own = dir.read_short(file).map_err(failed)?;
+    if !own.trim().is_empty() {
+        return Ok(own);
     }
-    Ok(())
+    let Some(parent) = dir.parent() else { return Ok(own) };
+    let value = inherit(&parent, file)?;
+    dir.write(file, value.trim()).map_err(failed)?;
+    Ok(value)
 }

@@ -123,8 +123,8 @@ impl Manager {
         Ok(entry)
     }
 
-    /// Opens the cgroups the container's init process is in, wherever the payload has moved it. For the
-    /// `EBUSY` case of [`Entry::into`]; this is what runc does.
+    /// Opens the cgroups the container's init process is in, wherever the payload has moved it. For a recorded cgroup
+    /// that takes no process any more (the `EBUSY` case of [`Entry::into`]) or is gone; this is what runc does.
     ///
     /// # Errors
     /// As [`Manager::entry`]; the process is gone.

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// How long the freezer may take: a process in a system call that cannot be interrupted is not frozen.
 const FREEZE: Duration = Duration::from_secs(10);
+/// How many ms the v1 freezer gets until it begins anew.
+const FREEZE_ANEW: u32 = 50;
 /// How long a crowd that forks faster than it is killed is hunted in one go.
 const KILL: Duration = Duration::from_secs(5);
 /// How long a systemd that cannot be told may take to see that a cgroup of its own is empty.
@@ -293,19 +295,24 @@ fn send(pid: i32, signal: i32) -> Result<()> {
 fn freeze_v1(dir: &Dir) -> Result<()> {
     let failed = |errno| Error::os(errno, format!("freeze cgroup {}", dir.path));
     let deadline = Instant::now() + FREEZE;
-    loop {
+    for turn in 1.. {
         // Written again each time: a process forked meanwhile would hold up the first attempt for ever.
         dir.write("freezer.state", "FROZEN").map_err(failed)?;
         if dir.read("freezer.state").map_err(failed)?.trim() == "FROZEN" {
             return Ok(());
         }
-        if Instant::now() >= deadline {
+        let late = Instant::now() >= deadline;
+        if late || turn % FREEZE_ANEW == 0 {
+            // A thread at execve waits, unfrozen, for the others to end, which frozen ones do not, though killed.
             dir.write("freezer.state", "THAWED").map_err(failed)?;
-            return Err(failed(Errno::ETIMEDOUT));
+        }
+        if late {
+            break;
         }
         // The v1 freezer tells nobody when it is done: the one place where there is nothing to poll on.
         let _ = poll(&mut [], Some(&Timespec { tv_sec: 0, tv_nsec: 1_000_000 }));
     }
+    Err(failed(Errno::ETIMEDOUT))
 }
 
 /// Waits for something at a descriptor; false when the deadline passes. A signal may end it early.

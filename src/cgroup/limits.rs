@@ -5,6 +5,7 @@ use super::controllers::enable_for;
 use super::create::denied;
 use super::dir::Dir;
 use crate::error::{Errno, Error, Kind, Result};
+use crate::log;
 use crate::plan::cgroup::{CgroupPlan, Tolerate, Write};
 
 type Job<'a> = (&'a Dir, &'a Write);
@@ -34,36 +35,35 @@ impl Manager {
     fn jobs<'a>(&'a self, plan: &'a CgroupPlan) -> Result<Vec<Job<'a>>> {
         match self {
             Manager::Systemd(systemd) => systemd.files.jobs(plan),
-            Manager::None => match plan.v1.as_ref().map_err(Error::clone)?.first() {
+            Manager::None => match plan.v1.writes()?.first() {
                 Some(write) => Err(missing(write, "the container has no cgroup")),
                 None => Ok(Vec::new()),
             },
             Manager::V2(v2) => {
-                let writes = plan.v2.as_ref().map_err(Error::clone)?;
+                let writes = plan.v2.writes()?;
+                plan.v2.warnings(None).for_each(|warning| log::warn(&warning));
                 Ok(writes.iter().map(|write| (&v2.dir, write)).collect())
             }
             Manager::V1(v1) => {
                 let mut jobs = Vec::new();
                 // Controllers v1 does not have, under their v2 names.
                 let mut elsewhere: Vec<&str> = Vec::new();
-                for write in plan.v1.as_ref().map_err(Error::clone)? {
+                for write in plan.v1.writes()? {
                     if let Some(dir) = self.v1(&write.controller) {
                         jobs.push((dir, write));
                         continue;
                     }
                     let v2_name = if write.controller == "blkio" { "io" } else { &write.controller };
-                    let in_v2 = || plan.v2.iter().flatten().any(|write| write.controller == v2_name);
                     match &v1.unified {
                         Some(_) if elsewhere.contains(&v2_name) => {}
-                        Some(_) if in_v2() => elsewhere.push(v2_name),
+                        Some(_) if plan.v2.has(v2_name) => elsewhere.push(v2_name),
                         _ if write.tolerate == Tolerate::Anything => {}
                         _ => return Err(missing(write, "it is not mounted")),
                     }
                 }
                 if let Some(dir) = v1.unified.as_ref().filter(|_| !elsewhere.is_empty()) {
-                    let writes = plan.v2.as_ref().map_err(Error::clone)?;
-                    let wanted = writes.iter().filter(|write| elsewhere.contains(&&*write.controller));
-                    jobs.extend(wanted.map(|write| (dir, write)));
+                    plan.v2.warnings(Some(&elsewhere)).for_each(|warning| log::warn(&warning));
+                    jobs.extend(plan.v2.writes_of(&elsewhere)?.map(|write| (dir, write)));
                 }
                 Ok(jobs)
             }

@@ -161,7 +161,7 @@ impl Manager {
     pub fn apply(&self, plan: &CgroupPlan) -> Result<()> {
         self.check_floor(plan)?;
         if let Manager::Systemd(systemd) = self {
-            // First, as it rounds what the files do not.
+            // First: the files have more words.
             systemd.set(plan)?;
         }
         self.write_limits(plan, None)

@@ -208,7 +208,7 @@ fn exec(v: &Values, id: ContainerId, args: &[OsString]) -> Result<ExecOptions> {
         cwd: owned(v, "cwd")?,
         env,
         tty: v.on("tty"),
-        user: text(v, "user")?.map(values::user).transpose()?,
+        user: owned(v, "user")?.as_deref().map(values::user).transpose()?,
         additional_gids: v
             .all("additional-gids")
             .map(|gid| values::gid(utf8(gid)?))
@@ -226,7 +226,7 @@ fn exec(v: &Values, id: ContainerId, args: &[OsString]) -> Result<ExecOptions> {
 
 fn update(v: &Values, id: ContainerId) -> Result<UpdateOptions> {
     let bytes =
-        |flag: &'static str| text(v, flag)?.map(|n| values::bytes(&format!("--{flag}"), n)).transpose();
+        |flag: &'static str| owned(v, flag)?.map(|n| values::bytes(&format!("--{flag}"), &n)).transpose();
     Ok(UpdateOptions {
         id,
         resources: path(v, "resources"),
@@ -275,10 +275,10 @@ fn path(v: &Values, flag: &str) -> Option<PathBuf> {
 }
 
 fn number<N: std::str::FromStr>(v: &Values, flag: &'static str) -> Result<Option<N>> {
-    let parse = |value: &str| {
+    let parse = |value: String| {
         value.parse().map_err(|_| {
             Error::new(Kind::Usage, format!("invalid --{flag} {value:?}: must be a number in range"))
         })
     };
-    text(v, flag)?.map(parse).transpose()
+    owned(v, flag)?.map(parse).transpose()
 }

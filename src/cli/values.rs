@@ -56,10 +56,10 @@ const SIGNALS: [&str; 31] = [
 const RTMIN: i32 = 34;
 const RTMAX: i32 = 64;
 
-/// Parses a signal: `9`, `KILL`, `sigkill`, `RTMIN+1`, `SIGRTMAX-2`. A leading `-`, as kill(1) takes it, is allowed.
-/// 0 is allowed too and means "is it there".
+/// Parses a signal: `9`, `KILL`, `sigkill`, `RTMIN+1`, `SIGRTMAX-2`. A leading `-` is
+/// refused, as by runc: -9 is a number, and no signal's. 0 is allowed and means "is it there".
 pub fn signal(text: &str) -> Result<i32> {
-    let name = text.strip_prefix('-').unwrap_or(text).to_ascii_uppercase();
+    let name = text.to_ascii_uppercase();
     let name = name.strip_prefix("SIG").unwrap_or(&name);
     let number = if text.bytes().any(|b| b.is_ascii_alphabetic()) {
         named_signal(name)

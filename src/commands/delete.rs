@@ -15,8 +15,10 @@ pub fn run(global: &Global, options: &DeleteOptions) -> Result<i32> {
         Err(error) if error.kind() == Kind::NotFound && options.force => return Ok(0),
         container => container?,
     };
-    if !options.force {
-        container.state()?;
+    match container.state() {
+        // Another runtime's, whose processes could not be found.
+        Err(error) if !options.force || error.kind() == Kind::Unsupported => return Err(error),
+        _ => {}
     }
     match container.status(|| seams::is_frozen(&container))? {
         Status::Stopped => {}

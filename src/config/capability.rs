@@ -1,6 +1,12 @@
-//! Capabilities by number.
+//! Capabilities by name and number.
 
 use oci_spec::runtime::Capability;
+
+/// A capability by the one name that it has for runc, and so for every engine: `CAP_CHOWN`, in capitals. oci-spec would take
+/// `chown` too, and what looks like a mistake would be granted.
+pub fn parse(name: &str) -> Option<Capability> {
+    name.strip_prefix("CAP_")?.parse().ok()
+}
 
 /// The kernel's number of a capability (linux/capability.h).
 pub fn number(cap: Capability) -> u32 {

@@ -3,33 +3,43 @@
 //! It is needed when the direct reading failed, to name all mistakes of form at once, and where
 //! oci-spec 0.10 reads less than the specification allows or Go's decoder accepts:
 //! - Go writes `null` for an empty slice or map and reads it as "not given", everywhere;
-//! - an unknown capability must be a warning (config.md), in oci-spec it is an error;
+//! - an unknown capability must be a warning (config.md), in oci-spec it is an error, or, written `chown`, known;
 //! - two scheduler flags have other names there; lists of CPUs may be empty or have spaces;
 //! - `pids: {}` and devices without numbers are told from explicit zeros; `user` may be left out;
 //! - a repeated key is an error there, for Go the last one counts;
+//! - a key in other case is another key there, for Go the same, and half a surrogate pair is a character;
 //! - keys for other platforms (`windows`, `vm` …) must not stop a container for this one.
 
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, LinuxSchedulerFlag, Process, Spec};
 use serde_json::{Map, Value};
 
+use super::capability;
 use super::problems::{Problems, member, quote};
-use super::schema::{CAPS, Field, Need, SCHED_FLAGS, Type};
+use super::schema::{Field, Need, SCHED_FLAGS, Type};
 
 /// Has the direct reading perhaps lost something that only the second one can see? Asks only for
 /// values that are rare, so that ordinary configs are parsed once.
-pub(super) fn spec_needs_second_look(spec: &Spec) -> bool {
+pub(super) fn spec_needs_second_look(spec: &Spec, raw: &str) -> bool {
     let no_numbers = |d: &LinuxDevice| d.typ() != LinuxDeviceType::P && (d.major() == 0 || d.minor() == 0);
     let linux = spec.linux().as_ref();
     let resources = linux.and_then(|l| l.resources().as_ref());
-    spec.process().as_ref().is_some_and(process_needs_second_look)
+    let huge = resources.and_then(|r| r.hugepage_limits().as_ref());
+    // What must be there is perhaps there in other case.
+    spec.version().is_empty()
+        || spec.root().as_ref().is_none_or(|root| root.path().as_os_str().is_empty())
+        || huge.is_some_and(|list| list.iter().any(|huge| huge.page_size().is_empty()))
+        || spec.process().as_ref().is_some_and(|process| process_needs_second_look(process, raw))
         || resources.and_then(|r| r.pids().as_ref()).is_some_and(|p| p.limit() == 0)
         || linux.and_then(|l| l.devices().as_ref()).is_some_and(|list| list.iter().any(no_numbers))
 }
 
 /// The same for a process: limits that may be missing instead of 0, and a flag under a name that
 /// is not the kernel's.
-pub(super) fn process_needs_second_look(process: &Process) -> bool {
-    process.io_priority().is_some()
+pub(super) fn process_needs_second_look(process: &Process, raw: &str) -> bool {
+    process.args().as_ref().is_none_or(Vec::is_empty)
+        || process.cwd().as_os_str().is_empty()
+        || process.io_priority().is_some()
+        || (process.capabilities().is_some() && has_odd_capabilities(raw))
         || process.rlimits().as_ref().is_some_and(|list| list.iter().any(|r| r.hard() == 0 || r.soft() == 0))
         || process
             .scheduler()
@@ -37,6 +47,20 @@ pub(super) fn process_needs_second_look(process: &Process) -> bool {
             .and_then(|s| s.flags().as_ref())
             .is_some_and(|flags| flags.contains(&LinuxSchedulerFlag::SchedResetOnFork))
 }
+
+/// May a capability be written in another way than [`capability::parse`] takes? A scan of the text behind each such key: oci-spec
+/// has forgotten how it was written. What else may stand there costs a second look, and no more.
+fn has_odd_capabilities(text: &str) -> bool {
+    let mut objects = text.split("\"capabilities\"").skip(1).peekable();
+    let odd_in = |object: &str| {
+        let strings = object.split('}').next().unwrap_or_default().split('"').skip(1).step_by(2);
+        let mut names = strings.filter(|string| !CAPABILITY_SETS.contains(string));
+        names.any(|name| capability::parse(name).is_none())
+    };
+    objects.peek().is_none() || objects.any(odd_in)
+}
+
+const CAPABILITY_SETS: [&str; 5] = ["bounding", "effective", "inheritable", "permitted", "ambient"];
 
 /// The walk over a document.
 pub(super) struct Mender<'a> {
@@ -79,7 +103,7 @@ impl Mender<'_> {
                 }
             }
             (Type::Capability, Value::String(text)) => {
-                if !known_capability(text) {
+                if capability::parse(text).is_none() {
                     self.warnings.push(format!("{path}: unknown capability {} ignored", quote(text)));
                     *value = Value::Null;
                 }
@@ -120,7 +144,7 @@ impl Mender<'_> {
         // Only what we know is left: what others say about their platforms is none of our business.
         let mut known = Map::new();
         for field in fields {
-            match object.remove(field.name) {
+            match take(object, field.name) {
                 None | Some(Value::Null) => match field.need {
                     Need::Optional => {}
                     Need::Filled => {
@@ -157,6 +181,39 @@ impl Mender<'_> {
                     }
                 }
             }
+        }
+    }
+}
+
+/// The member of this name, or else one whose name differs in case alone: Go's decoder takes either.
+fn take(object: &mut Map<String, Value>, name: &str) -> Option<Value> {
+    if let Some(exact) = object.remove(name) {
+        return Some(exact);
+    }
+    let other = object.keys().find(|key| key.eq_ignore_ascii_case(name)).cloned();
+    object.remove(&other?)
+}
+
+/// Half a pair of surrogates, `\ud800`, names no character; Go's decoder puts U+FFFD in its place, serde_json refuses it.
+pub(super) fn replace_lone_surrogates(text: &mut String) {
+    let mut at = 0;
+    while let Some(next) = text[at..].find('\\').map(|found| at + found) {
+        let unit = |at: usize| {
+            let digits = text.get(at..at + 6)?.strip_prefix("\\u")?;
+            u16::from_str_radix(digits, 16).ok()
+        };
+        at = match (unit(next), unit(next + 6)) {
+            (None, _) => next + 2,
+            (Some(0xd800..0xdc00), Some(0xdc00..0xe000)) => next + 12,
+            (Some(0xd800..0xe000), _) => {
+                text.replace_range(next..next + 6, "\\ufffd");
+                next + 6
+            }
+            (Some(_), _) => next + 6,
+        };
+        // Behind a backslash at the end, or before the rest of a character: neither is JSON.
+        if !text.is_char_boundary(at) {
+            return;
         }
     }
 }
@@ -199,16 +256,6 @@ fn placeholder(ty: &Type) -> Value {
                 .collect(),
         ),
     }
-}
-
-/// As oci-spec reads them: in any case, with or without `CAP_`.
-fn known_capability(text: &str) -> bool {
-    let upper = text.to_uppercase();
-    let mut name = upper.as_str();
-    while let Some(rest) = name.strip_prefix("CAP_") {
-        name = rest;
-    }
-    CAPS.contains(&name)
 }
 
 fn unknown(text: &str, names: &[&str]) -> String {

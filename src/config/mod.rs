@@ -15,7 +15,6 @@ mod mend;
 pub mod mount_options;
 mod problems;
 mod schema;
-mod spelling;
 pub mod sysctl;
 mod validate;
 
@@ -30,7 +29,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use access::{DeviceExt, HookKind, MountExt, NamespaceExt, ProcessExt, SpecExt};
-pub use validate::{Options, validate, validate_process};
+pub use validate::{Options, refusal, validate, validate_process};
 
 use crate::bail;
 use crate::error::{Context, Error, Kind, Result};
@@ -50,8 +49,8 @@ pub const MAX_SIZE: u64 = 16 << 20;
 pub struct Config {
     /// Its content.
     pub spec: Spec,
-    /// The bytes it was read from.
-    pub raw: Vec<u8>,
+    /// The text it was read from; what was no text in it is replaced as Go's decoder does.
+    pub raw: String,
     /// What had to be ignored; [`validate`] returns these again, with its own.
     pub warnings: Vec<String>,
     /// Mistakes of form. The places are filled with harmless values in `spec`, so a config that
@@ -78,15 +77,18 @@ pub fn load(bundle: &Path, file: Option<&Path>) -> Result<Config> {
 /// Reads a config from bytes, such as the copy that the store keeps.
 pub fn from_slice(raw: Vec<u8>) -> Result<Config> {
     let (mut problems, mut warnings) = (Problems::default(), Vec::new());
-    let spec = read(&raw, &schema::SPEC, &mut problems, &mut warnings, mend::spec_needs_second_look)?;
+    let mut raw = text(raw);
+    let again = mend::spec_needs_second_look;
+    let spec = read(&mut raw, &schema::SPEC, &mut problems, &mut warnings, again)?;
     Ok(Config { spec, raw, warnings, problems })
 }
 
 /// Reads and judges the document of `exec --process`. Returns what has to be logged beside it.
 pub fn process_from_slice(raw: &[u8], host: &Host) -> Result<(Process, Vec<String>)> {
     let (mut problems, mut warnings) = (Problems::default(), Vec::new());
-    let process = read(raw, &schema::PROCESS, &mut problems, &mut warnings, mend::process_needs_second_look)
-        .context("parse process")?;
+    let (mut raw, again) = (text(raw.to_vec()), mend::process_needs_second_look);
+    let process =
+        read(&mut raw, &schema::PROCESS, &mut problems, &mut warnings, again).context("parse process")?;
     warnings.extend(validate::process_document(&process, host, problems)?);
     Ok((process, warnings))
 }
@@ -94,37 +96,44 @@ pub fn process_from_slice(raw: &[u8], host: &Host) -> Result<(Process, Vec<Strin
 /// Reads and judges the document of `update --resources`. Returns what has to be logged beside it.
 pub fn resources_from_slice(raw: &[u8]) -> Result<(LinuxResources, Vec<String>)> {
     let (mut problems, mut warnings) = (Problems::default(), Vec::new());
-    let no_limit = |r: &LinuxResources| r.pids().as_ref().is_some_and(|p| p.limit() == 0);
-    let resources =
-        read(raw, &schema::RESOURCES, &mut problems, &mut warnings, no_limit).context("parse resources")?;
+    let no_limit = |r: &LinuxResources, _: &str| r.pids().as_ref().is_some_and(|p| p.limit() == 0);
+    let mut raw = text(raw.to_vec());
+    let resources = read(&mut raw, &schema::RESOURCES, &mut problems, &mut warnings, no_limit)
+        .context("parse resources")?;
     warnings.extend(validate::resources_document(&resources, problems)?);
     Ok((resources, warnings))
 }
 
+/// A document as text. Go's decoder puts U+FFFD in the place of bytes that are no UTF-8.
+fn text(raw: Vec<u8>) -> String {
+    String::from_utf8(raw).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
 /// One parse, or the second look when it is needed.
 fn read<T: DeserializeOwned>(
-    raw: &[u8],
+    raw: &mut String,
     ty: &Type,
     problems: &mut Problems,
     warnings: &mut Vec<String>,
-    needs_second_look: impl Fn(&T) -> bool,
+    needs_second_look: impl Fn(&T, &str) -> bool,
 ) -> Result<T> {
     // serde reads an array as a struct, too; at the top that is never meant.
-    match raw.iter().find(|b| !b.is_ascii_whitespace()) {
+    match raw.bytes().find(|b| !b.is_ascii_whitespace()) {
         None => bail!(Config, "the file is empty"),
         Some(b'{') => {}
         Some(_) => bail!(Config, "not a JSON object"),
     }
-    match serde_json::from_slice::<T>(raw) {
-        Ok(document) if !needs_second_look(&document) => return Ok(document),
+    match serde_json::from_str::<T>(raw) {
+        Ok(document) if !needs_second_look(&document, raw) => return Ok(document),
         Err(error) if error.is_eof() => return Err(not_json(&error)),
         // serde_json also says "syntax" of a number where an enum's name should be.
         _ => {}
     }
-    let mut value: Value = serde_json::from_slice(raw).map_err(|error| not_json(&error))?;
+    mend::replace_lone_surrogates(raw);
+    let mut value: Value = serde_json::from_str(raw).map_err(|error| not_json(&error))?;
     let mut mender = Mender { problems, warnings };
-    mender.device_numbers(&value);
     mender.walk("", &mut value, ty);
+    mender.device_numbers(&value);
     mend::drop_empty_pids(value.pointer_mut("/linux/resources"));
     mend::drop_empty_pids(Some(&mut value));
     problems.end_of_form();

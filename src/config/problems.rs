@@ -33,6 +33,15 @@ impl Problems {
         self.push(path.into(), text.into(), true);
     }
 
+    /// What others have found, by the JSON path in front of it; unless something is known about that place already.
+    pub(crate) fn found(&mut self, error: Error) {
+        let unsupported = error.kind() == Kind::Unsupported;
+        let (path, text) = error.split();
+        if !self.list.iter().any(|problem| related(&problem.path, &path)) {
+            self.list.push(Problem { path, text, unsupported });
+        }
+    }
+
     fn push(&mut self, path: String, text: String, unsupported: bool) {
         if !self.list[..self.formal].iter().any(|p| related(&p.path, &path)) {
             self.list.push(Problem { path, text, unsupported });
@@ -47,11 +56,6 @@ impl Problems {
     /// Is there a mistake of form at, below or above `path`? Then conclusions from it are worthless.
     pub(crate) fn spoiled(&self, path: &str) -> bool {
         self.list[..self.formal].iter().any(|p| related(&p.path, path))
-    }
-
-    /// Is nothing wrong?
-    pub(crate) fn is_empty(&self) -> bool {
-        self.list.is_empty()
     }
 
     /// `Ok` when nothing is wrong, else all of it as one line that starts with `document`.
@@ -159,6 +163,19 @@ mod tests {
         );
         assert!(p.spoiled("mounts") && p.spoiled("mounts[1].options[0]"));
         assert!(!p.spoiled("mounts[10]") && !p.spoiled("mount"));
+    }
+
+    #[test]
+    fn what_others_find_is_told_once_and_in_the_same_words() {
+        let found = |path: &'static str| Error::new(Kind::Unsupported, "theirs").context(path);
+        let mut p = Problems::default();
+        p.add("linux.cgroupsPath", "ours");
+        p.found(found("linux.cgroupsPath"));
+        p.found(found("linux.seccomp.flags[0]"));
+        p.found(found("linux.seccomp.flags[0]"));
+        let error = p.into_result("config.json").unwrap_err();
+        let want = "config.json: 2 problems: linux.cgroupsPath: ours; linux.seccomp.flags[0]: theirs";
+        assert_eq!((error.to_string().as_str(), error.kind()), (want, Kind::Config));
     }
 
     #[test]

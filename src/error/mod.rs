@@ -90,6 +90,12 @@ impl Error {
         self
     }
 
+    /// The outermost words, and all that follows them: of a mistake in a document its place, and what is wrong there.
+    pub fn split(mut self) -> (String, String) {
+        let outermost = if self.chain.len() > 1 { self.chain.pop() } else { None };
+        (outermost.unwrap_or_default().into_owned(), self.to_string())
+    }
+
     /// The sort of failure.
     pub fn kind(&self) -> Kind {
         self.kind

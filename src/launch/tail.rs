@@ -82,9 +82,7 @@ pub fn settle<'a>(
     if process.no_new_privileges {
         rustix::thread::set_no_new_privs(true).context("process.noNewPrivileges: set no_new_privs")?;
     }
-    if let Some(mask) = process.umask {
-        rustix::process::umask(Mode::from_raw_mode(mask));
-    }
+    rustix::process::umask(Mode::from_raw_mode(process.umask));
     // With root's rights first: a directory may be one that only root may enter. Before the filter, in which
     // chdir and getcwd may be missing.
     let entered = enter_cwd(process);

@@ -37,6 +37,7 @@ pub fn checkpoint(global: &Global, options: &CheckpointOptions) -> Result<()> {
 
 fn save(container: &Container, options: &CheckpointOptions) -> Result<()> {
     let state = container.state()?;
+    state.check_own()?;
     let manager = super::manager(state)?;
     let status = container.status(|| manager.is_frozen().unwrap_or(false))?;
     if !matches!(status, Status::Running | Status::Paused) {

@@ -178,7 +178,7 @@ fn make(global: &Global, options: &CreateOptions, mode: Mode) -> Result<Ready> {
     let inherited = Inherited::take(options.preserve_fds)?;
     let bundle = bundle(options.bundle.as_deref())?;
     let config = config::load(&bundle, options.config.as_deref())?;
-    judge(&config, global, options, mode)?;
+    let program = judge(&config, global, options, mode)?;
     let mut store = super::open_store(global)?;
     let notify_socket = std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty());
     let notify_dir = match &notify_socket {
@@ -201,7 +201,6 @@ fn make(global: &Global, options: &CreateOptions, mode: Mode) -> Result<Ready> {
     }
     plan.rootfs.as_ref().map_or(Ok(()), crate::rootfs::source::judge_root)?;
     log::debug(|| format!("plan: {plan:?}"));
-    let program = compile(config.spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()))?;
     let wants_terminal = plan.process.as_ref().is_some_and(|process| process.terminal);
     let detach = mode != Mode::Foreground;
     let terminal = terminal(global.program, wants_terminal, detach, options.console_socket.as_deref())?;
@@ -211,8 +210,7 @@ fn make(global: &Global, options: &CreateOptions, mode: Mode) -> Result<Ready> {
     // From here on something is made.
     let mut reservation = store.reserve(&options.id)?;
     let mut state = first_state(global, options, &plan, &bundle);
-    let mut text = String::from_utf8(config.raw)
-        .map_err(|_| Error::new(Kind::Config, "config.json: not valid UTF-8"))?;
+    let mut text = config.raw;
     // For later calls: recorded while init builds. Only what init mounts on the host has to be found, if this process dies,
     // from the first record on.
     if plan.rootfs.as_ref().is_some_and(|rootfs| !rootfs.own_namespace) {
@@ -303,21 +301,36 @@ pub(super) fn at_the_door(
     Ok((notify, gate))
 }
 
-pub(super) fn judge(config: &Config, global: &Global, options: &CreateOptions, mode: Mode) -> Result<()> {
+/// Tells all that is wrong with a config at once; the filter, which is compiled to that end.
+pub(super) fn judge(
+    config: &Config,
+    global: &Global,
+    options: &CreateOptions,
+    mode: Mode,
+) -> Result<Option<Program>> {
     let judgement = config::Options {
         start: mode != Mode::Create,
         systemd_cgroup: global.cgroup_manager == crate::cli::CgroupManager::Systemd,
         no_pivot: options.no_pivot,
     };
-    for warning in config::validate(config, Host::here(), &judgement)? {
+    let (program, mut found) = match compile(config.spec.linux().as_ref()) {
+        Ok(program) => (program, Vec::new()),
+        Err(found) => (None, found),
+    };
+    found.extend(plan::refuse_what_is_missing(config.spec.linux().as_ref()).err());
+    found.extend(Group::problems(global, options.id.as_str(), &config.spec));
+    for warning in config::validate(config, Host::here(), &judgement, found)? {
         log::warn(&warning);
     }
-    Ok(())
+    Ok(program)
 }
 
-/// The filter of a profile, by what this kernel has of what it uses.
-pub fn compile(profile: Option<&oci_spec::runtime::LinuxSeccomp>) -> Result<Option<Program>> {
-    let Some(profile) = profile else { return Ok(None) };
+/// The filter of a config, by what this kernel has of what it uses.
+///
+/// # Errors
+/// Those of [`seccomp::compile`].
+pub fn compile(linux: Option<&oci_spec::runtime::Linux>) -> Result<Option<Program>, Vec<Error>> {
+    let Some(profile) = linux.and_then(|linux| linux.seccomp().as_ref()) else { return Ok(None) };
     let support = seccomp::Support::probe(
         profile,
         crate::sys::seccomp::action_available,
@@ -348,6 +361,8 @@ pub(super) fn first_state(global: &Global, options: &CreateOptions, plan: &Plan,
         no_pivot: options.no_pivot,
         no_new_keyring: options.no_new_keyring,
         gate: true,
+        has_poststop: Some(!plan.hooks.poststop.is_empty()),
+        has_own_mounts: Some(plan.rootfs.as_ref().is_none_or(|rootfs| rootfs.own_namespace)),
         ..State::default()
     }
 }

@@ -3,11 +3,15 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use oci_spec::runtime::LinuxNamespaceType;
+
 use crate::cgroup::Manager;
+use crate::config::SpecExt;
 use crate::error::Result;
+use crate::hooks::Identity;
 use crate::log;
 use crate::plan::{HookSet, Plan};
-use crate::state::Container;
+use crate::state::{Container, State};
 
 /// How long killed processes may take to be gone: one in uninterruptible sleep on a dead disk may take for ever.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -64,30 +68,34 @@ pub fn destroy(container: Container) -> Result<()> {
         } else {
             remove_cgroup(&manager)?;
         }
-        let shared_mounts = state.spec.is_some() && !state.has_own_mount_namespace();
-        let has_hook = state.spec.as_ref().is_some_and(|spec| spec.get().contains("\"poststop\""));
-        // Most have neither; a look is cheaper than a parse.
-        if shared_mounts || has_hook {
-            match super::stored_config(state) {
-                Ok(config) => {
-                    if shared_mounts {
-                        unmount(&state.rootfs);
-                    }
-                    // A creation that was cut short before there was a process has run no hook.
-                    if state.init_process_pid != 0 {
-                        last_words =
-                            Some((HookSet::new(config.spec.hooks().as_ref()), super::identity(state)));
-                    }
-                }
-                Err(e) => log::warn(&e.to_string()),
-            }
-        }
+        last_words = unmount_and_recall(state);
     }
     container.remove()?;
     if let Some((hooks, identity)) = last_words {
         super::poststop(&hooks, &identity);
     }
     Ok(())
+}
+
+/// Takes down what a container without a mount namespace of its own has mounted, and gives its poststop hooks. Most have
+/// neither, which is recorded: a parse of the config takes as long as all the rest.
+fn unmount_and_recall(state: &State) -> Option<(HookSet, Identity)> {
+    let plain = state.has_own_mounts == Some(true) && state.has_poststop == Some(false);
+    if plain || state.spec.is_none() {
+        return None;
+    }
+    let spec = match super::recorded_config(state) {
+        Ok(config) => config.spec,
+        Err(e) => {
+            log::warn(&e.to_string());
+            return None;
+        }
+    };
+    if !state.has_own_mounts.unwrap_or_else(|| spec.namespace(LinuxNamespaceType::Mount).is_some()) {
+        unmount(&state.rootfs);
+    }
+    // A creation that was cut short before there was a process has run no hook.
+    (state.init_process_pid != 0).then(|| (HookSet::new(spec.hooks().as_ref()), super::identity(state)))
 }
 
 /// Kills one process and waits until it is gone, by its pidfd.

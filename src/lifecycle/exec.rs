@@ -3,14 +3,15 @@
 //! Nothing is read from the bundle, and nothing is made up: whatever confines the container's process confines this one.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
-use oci_spec::runtime::{Capability, Process, Spec};
+use oci_spec::runtime::{Process, Spec};
 use rustix::fs::OFlags;
 
 use super::files::{Inherited, PidFile, send_pidfd, terminal};
-use crate::cgroup::SubCgroups;
+use crate::cgroup::{Entry, Layout, Manager, SubCgroups};
 use crate::cli::{ExecOptions, Global};
-use crate::config;
+use crate::config::{self, capability};
 use crate::error::{Context, Errno, Error, Kind, Result};
 use crate::host::Host;
 use crate::launch::{self, Job, Joins, Way};
@@ -45,7 +46,7 @@ pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
     let Some(init) = container.pidfd()? else {
         return Err(Error::new(Kind::State, "cannot exec in a stopped container"));
     };
-    let config = super::stored_config(state)?;
+    let config = super::exec_config(state)?;
     let process = process(options, &config.spec)?;
     let plan_options = plan::Options {
         id: state.id.clone(),
@@ -82,7 +83,7 @@ pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
         hooks: HookSet::default(),
     };
     log::debug(|| format!("plan: {plan:?}"));
-    let program = super::create::compile(linux.and_then(|linux| linux.seccomp().as_ref()))?;
+    let program = super::create::compile(linux).map_err(config::refusal)?;
     let identity = super::identity(state);
     if !options.detach {
         nix::sys::prctl::set_child_subreaper(true).context("become a subreaper")?;
@@ -109,13 +110,14 @@ pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
         })
     };
     let failed = |e: Error| e.context("unable to start container process").context("exec failed");
-    let entry = manager.entry_in(&options.cgroups)?;
     let whole = options.cgroups == SubCgroups::default();
+    let entry = match manager.entry_in(&options.cgroups) {
+        Err(e) if whole && fails_with(&e, &GONE) => entry_of_init(&manager, state)?,
+        entry => entry?,
+    };
     let mut running = match launch(Way::Open(&entry), first_terminal) {
-        // The payload has made its cgroup an inner one, which may hold no process: go where init went.
-        Err(e) if e.errno() == Some(Errno::EBUSY) && whole => {
-            let layout = crate::cgroup::Layout::detect(std::path::Path::new(super::CGROUP_ROOT))?;
-            let entry = manager.entry_of(&layout, state.init_process_pid)?;
+        Err(e) if whole && fails_with(&e, &CLOSED) => {
+            let entry = entry_of_init(&manager, state)?;
             let again = terminal()?;
             launch(Way::Open(&entry), again).map_err(failed)?
         }
@@ -152,6 +154,22 @@ pub fn exec(global: &Global, options: &ExecOptions) -> Result<i32> {
     crate::foreground::stand_in(running, None)
 }
 
+/// The payload has left the container's cgroup, and somebody has removed it.
+const GONE: [Errno; 2] = [Errno::ENOENT, Errno::ENODEV];
+/// The payload has made the container's cgroup an inner one, which may hold no process; or it was removed after it was
+/// opened.
+const CLOSED: [Errno; 2] = [Errno::EBUSY, Errno::ENODEV];
+
+fn fails_with(error: &Error, errnos: &[Errno]) -> bool {
+    error.errno().is_some_and(|errno| errnos.contains(&errno))
+}
+
+/// The cgroups that init is in now: where to go when the container's own takes no process though init runs.
+fn entry_of_init(manager: &Manager, state: &State) -> Result<Entry> {
+    let layout = Layout::detect(Path::new(super::CGROUP_ROOT))?;
+    manager.entry_of(&layout, state.init_process_pid)
+}
+
 /// The root of the container's process.
 fn root_of(container: &Container, state: &State) -> Result<OwnedFd> {
     let root = Proc::open()?
@@ -169,7 +187,7 @@ fn root_of(container: &Container, state: &State) -> Result<OwnedFd> {
 fn process(options: &ExecOptions, spec: &Spec) -> Result<Process> {
     let host = Host::here();
     let stored = spec.process().as_ref();
-    let mut process = match &options.process {
+    let process = match &options.process {
         Some(path) => {
             let bytes = std::fs::read(path).with_context(|| format!("--process: read {}", path.display()))?;
             let (mut process, warnings) = config::process_from_slice(&bytes, host)?;
@@ -177,8 +195,8 @@ fn process(options: &ExecOptions, spec: &Spec) -> Result<Process> {
             if let Some(stored) = stored {
                 inherit(&mut process, stored);
             }
-            if options.tty {
-                process.set_terminal(Some(true));
+            for flag in flags_beside(options) {
+                log::warn(&format!("--{flag}: ignored, as --process says it all"));
             }
             process
         }
@@ -190,10 +208,10 @@ fn process(options: &ExecOptions, spec: &Spec) -> Result<Process> {
             process.set_terminal(Some(options.tty));
             // The container's own terminal may be of another size.
             process.set_console_size(None);
+            override_by_flags(&mut process, options);
             process
         }
     };
-    override_by_flags(&mut process, options)?;
     config::validate_process(&process, host)?;
     Ok(process)
 }
@@ -202,6 +220,11 @@ fn process(options: &ExecOptions, spec: &Spec) -> Result<Process> {
 fn inherit(process: &mut Process, stored: &Process) {
     if process.capabilities().is_none() {
         process.set_capabilities(stored.capabilities().clone());
+    }
+    if process.user().umask().is_none() {
+        let mut user = process.user().clone();
+        user.set_umask(stored.user().umask());
+        process.set_user(user);
     }
     if process.rlimits().as_ref().is_none_or(Vec::is_empty) {
         process.set_rlimits(stored.rlimits().clone());
@@ -229,7 +252,23 @@ fn inherit(process: &mut Process, stored: &Process) {
     }
 }
 
-fn override_by_flags(process: &mut Process, options: &ExecOptions) -> Result<()> {
+/// The flags that a document of `--process` overrules, as with runc: the document is the whole process, and a user or an
+/// environment from elsewhere would make it another. A tty is what callers of both ask for twice.
+fn flags_beside(options: &ExecOptions) -> Vec<&'static str> {
+    let given = [
+        ("cwd", options.cwd.is_some()),
+        ("env", !options.env.is_empty()),
+        ("user", options.user.is_some()),
+        ("additional-gids", !options.additional_gids.is_empty()),
+        ("process-label", options.process_label.is_some()),
+        ("apparmor", options.apparmor.is_some()),
+        ("no-new-privs", options.no_new_privs),
+        ("cap", !options.caps.is_empty()),
+    ];
+    given.into_iter().filter(|(_, given)| *given).map(|(flag, _)| flag).collect()
+}
+
+fn override_by_flags(process: &mut Process, options: &ExecOptions) {
     if let Some(cwd) = &options.cwd {
         process.set_cwd(cwd.into());
     }
@@ -263,9 +302,10 @@ fn override_by_flags(process: &mut Process, options: &ExecOptions) -> Result<()>
     if !options.caps.is_empty() {
         let mut caps = process.capabilities().clone().unwrap_or_else(no_capabilities);
         for name in &options.caps {
-            let cap = capability(name)?;
-            // Not inheritable, and so not ambient: a program with inheritable file capabilities would get them
-            // beyond what --cap gives (CVE-2022-24769, CVE-2022-29162).
+            let Some(cap) = capability::parse(name) else {
+                log::warn(&format!("--cap: unknown capability {name:?} ignored"));
+                continue;
+            };
             let add = |set: &Option<oci_spec::runtime::Capabilities>| {
                 let mut set = set.clone().unwrap_or_default();
                 set.insert(cap);
@@ -276,10 +316,15 @@ fn override_by_flags(process: &mut Process, options: &ExecOptions) -> Result<()>
             caps.set_bounding(bounding);
             caps.set_effective(effective);
             caps.set_permitted(permitted);
+            // Never inheritable: a program with inheritable file capabilities would get them beyond what --cap gives
+            // (CVE-2022-24769, CVE-2022-29162). Ambient, as with runc, where the container has it inheritable anyhow.
+            if caps.inheritable().as_ref().is_some_and(|set| set.contains(&cap)) {
+                let ambient = add(caps.ambient());
+                caps.set_ambient(ambient);
+            }
         }
         process.set_capabilities(Some(caps));
     }
-    Ok(())
 }
 
 fn no_capabilities() -> oci_spec::runtime::LinuxCapabilities {
@@ -290,12 +335,4 @@ fn no_capabilities() -> oci_spec::runtime::LinuxCapabilities {
     caps.set_permitted(None);
     caps.set_ambient(None);
     caps
-}
-
-fn capability(name: &str) -> Result<Capability> {
-    let upper = name.to_ascii_uppercase();
-    let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
-    serde_json::to_vec(&full)
-        .and_then(|text| serde_json::from_slice(&text))
-        .map_err(|_| Error::new(Kind::Usage, format!("--cap: unknown capability {name:?}")))
 }

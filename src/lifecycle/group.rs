@@ -32,6 +32,20 @@ pub struct Group {
 }
 
 impl Group {
+    /// Every mistake in what a config says about its cgroup, each with its JSON path.
+    pub fn problems(global: &Global, id: &str, spec: &Spec) -> Vec<Error> {
+        let linux = spec.linux().as_ref();
+        let path = linux.and_then(|linux| linux.cgroups_path().as_ref()).and_then(|path| path.to_str());
+        let systemd = global.cgroup_manager == CgroupManager::Systemd;
+        let resources = linux.and_then(|linux| linux.resources().as_ref());
+        let mut found = cgroup::problems(path.filter(|_| !systemd), resources);
+        if systemd {
+            let user = global.rootless.unwrap_or_default();
+            found.extend(Unit::new(path, id, global.program, user, spec.annotations().as_ref()).err());
+        }
+        found
+    }
+
     /// Plans the cgroup of the container `id`. With systemd this connects to it; nothing is made.
     ///
     /// # Errors
@@ -55,6 +69,7 @@ impl Group {
             let unit = Unit::new(path, id, global.program, user, spec.annotations().as_ref())?;
             let connected = Maker::connect(unit, user)?;
             plan.place = connected.place();
+            plan.round_as_systemd();
             maker = Some(connected);
         }
         let layout = match global.cgroup_manager {
@@ -114,6 +129,7 @@ impl Group {
                 Err(error) => self.without(error).map(|manager| (manager, None, Made::default())),
             };
         };
+        manager.check_unused()?;
         let unguarded = manager.unguarded();
         if !maker.is_slice() {
             return Ok((manager, unguarded, Made::default()));
@@ -215,8 +231,7 @@ pub(super) fn view(layout: &Layout, manager: &Manager, namespaces: &Namespaces) 
 }
 
 fn has_limits(plan: &CgroupPlan) -> bool {
-    let limits = |writes: &Result<Vec<_>>| writes.as_ref().map_or(true, |writes| !writes.is_empty());
-    limits(&plan.v2) || limits(&plan.v1)
+    !plan.v2.is_empty() || !plan.v1.is_empty()
 }
 
 /// Whether the systemd to ask is the one of the caller's user. Root of a user namespace has one of root's if there is a

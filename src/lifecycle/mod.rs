@@ -51,7 +51,28 @@ pub fn manager(state: &State) -> Result<Manager> {
 }
 
 /// The configuration of a stored container: the one it was created with, whatever the bundle has now.
+///
+/// # Errors
+/// It cannot be read, or another runtime has made the container and knows more of it.
 pub fn stored_config(state: &State) -> Result<crate::config::Config> {
+    state.check_own()?;
+    recorded_config(state)
+}
+
+/// The configuration that `exec` goes by. That of a container of runc's is read from its bundle, as runc does.
+fn exec_config(state: &State) -> Result<crate::config::Config> {
+    use crate::config::{Options, load, validate};
+    if state.made_by.is_none() {
+        return stored_config(state);
+    }
+    let config = load(&state.bundle, None)?;
+    let options = Options { systemd_cgroup: state.systemd_cgroup, ..Options::default() };
+    validate(&config, crate::host::Host::here(), &options, Vec::new())?;
+    Ok(config)
+}
+
+/// What is on record of the configuration: of a container of runc's, what matters when it is taken away.
+fn recorded_config(state: &State) -> Result<crate::config::Config> {
     let spec =
         state.spec.as_ref().ok_or_else(|| Error::new(Kind::State, "the container has no recorded config"))?;
     crate::config::from_slice(spec.get().as_bytes().to_vec()).context("the recorded config")

@@ -99,9 +99,7 @@ fn make(global: &Global, options: &RestoreOptions) -> Result<Made> {
     let reservation = store.reserve(&wanted.id)?;
     let mut state = create::first_state(global, wanted, &plan, &bundle);
     state.gate = false;
-    let text = String::from_utf8(config.raw)
-        .map_err(|_| Error::new(Kind::Config, "config.json: not valid UTF-8"))?;
-    state.spec = Some(create::recorded(text)?);
+    state.spec = Some(create::recorded(config.raw)?);
     let planned = group.planned()?;
     if group.is_wanted() {
         create::record_cgroup(&mut state, &planned)?;

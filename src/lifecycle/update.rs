@@ -21,6 +21,7 @@ pub fn update(container: &mut Container, change: &LinuxResources) -> Result<()> 
     };
     let mut plan = build(None, &state.id, Some(&complete(&holds, change)), &[])?;
     if state.systemd_cgroup {
+        plan.round_as_systemd();
         // On v1 systemd forgets what it cannot say of them with every change.
         let config = super::stored_config(state)?;
         let linux = config.spec.linux().as_ref();

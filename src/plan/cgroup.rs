@@ -2,7 +2,7 @@
 //!
 //! A plan is built before anybody looks at the host, so it carries both dialects: the writes for
 //! cgroup v2 and those for v1. Which of them is used is decided by [`crate::cgroup`]; something that only
-//! one dialect can express is an error kept in the other's place, and reported only if that one is used.
+//! one dialect can express is kept as a [`Lack`] of the other, and told only if that one is used.
 
 use crate::error::{Error, Kind, Result};
 use oci_spec::runtime::{LinuxDevice, LinuxResources};
@@ -10,6 +10,7 @@ use std::borrow::Cow;
 
 mod devices;
 mod filter;
+mod lacks;
 mod owner;
 mod resources;
 pub mod systemd;
@@ -26,14 +27,74 @@ pub use update::{complete, hold};
 pub struct CgroupPlan {
     /// Where the cgroup is.
     pub place: Place,
-    /// The limits in cgroup v2's words, in the order they are written.
-    pub v2: Result<Vec<Write>>,
-    /// The limits in cgroup v1's words, in the order they are written.
-    pub v1: Result<Vec<Write>>,
+    /// The limits in cgroup v2's words.
+    pub v2: Dialect,
+    /// The limits in cgroup v1's words.
+    pub v1: Dialect,
     /// Which devices may be used.
     pub devices: Devices,
     /// `memory.checkBeforeUpdate`: what must be above the current usage, else nothing is changed.
     pub memory_floor: Option<MemoryFloor>,
+}
+
+/// The limits in the words of one cgroup version.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dialect {
+    /// In the order they are written.
+    writes: Vec<Write>,
+    /// What the version cannot express.
+    lacks: Vec<Lack>,
+}
+
+/// Something that is asked for and that a cgroup version cannot express.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lack {
+    /// The controller that is asked for it.
+    controller: &'static str,
+    /// Where it stands and why it cannot be had.
+    why: Error,
+    /// It is left out with a warning. Else it is an error.
+    optional: bool,
+}
+
+impl Dialect {
+    /// Whether nothing is asked for.
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty() && self.lacks.is_empty()
+    }
+
+    /// Whether something is written for this controller.
+    pub fn has(&self, controller: &str) -> bool {
+        self.writes.iter().any(|write| write.controller == controller)
+    }
+
+    /// All that is written.
+    ///
+    /// # Errors
+    /// The first thing that the version cannot express.
+    pub fn writes(&self) -> Result<&[Write]> {
+        self.expressible(|_| true).map(|()| &self.writes[..])
+    }
+
+    /// What is written for some of the controllers: the others are in another hierarchy, of another version.
+    ///
+    /// # Errors
+    /// The first thing asked of these controllers that the version cannot express.
+    pub fn writes_of(&self, controllers: &[&str]) -> Result<impl Iterator<Item = &Write>> {
+        self.expressible(|name| controllers.contains(&name))?;
+        Ok(self.writes.iter().filter(|write| controllers.contains(&&*write.controller)))
+    }
+
+    /// What is left out though it was asked for, of some of the controllers or of all.
+    pub fn warnings(&self, of: Option<&[&str]>) -> impl Iterator<Item = String> {
+        let wanted = move |lack: &&Lack| lack.optional && of.is_none_or(|of| of.contains(&lack.controller));
+        self.lacks.iter().filter(wanted).map(|lack| lack.why.to_string())
+    }
+
+    fn expressible(&self, of: impl Fn(&str) -> bool) -> Result<()> {
+        let lack = self.lacks.iter().find(|lack| !lack.optional && of(lack.controller));
+        lack.map_or(Ok(()), |lack| Err(lack.why.clone()))
+    }
 }
 
 /// Where a cgroup is: normalised, without `.`, `..` or empty components, never the root itself.

@@ -144,7 +144,7 @@ impl HookPlan {
 /// Plans the creation of a container. The spec has been validated.
 pub fn build(spec: &Spec, options: &Options) -> Result<Plan> {
     let linux = spec.linux().clone().unwrap_or_default_linux();
-    refuse_what_is_missing(&linux)?;
+    refuse_what_is_missing(Some(&linux))?;
     let namespaces = Namespaces::new(&linux)?;
     let process = match spec.process() {
         Some(process) => Some(Process::new(process, Some(&linux), options)?),
@@ -174,9 +174,11 @@ pub fn build(spec: &Spec, options: &Options) -> Result<Plan> {
 }
 
 /// What this build cannot do is refused: a container that goes without what it asked for is worse than none.
-fn refuse_what_is_missing(linux: &oci_spec::runtime::Linux) -> Result<()> {
-    match linux.intel_rdt() {
-        Some(_) => Err(Error::new(Kind::Unsupported, "linux.intelRdt: not supported by this build")),
+pub fn refuse_what_is_missing(linux: Option<&oci_spec::runtime::Linux>) -> Result<()> {
+    match linux.and_then(|linux| linux.intel_rdt().as_ref()) {
+        Some(_) => {
+            Err(Error::new(Kind::Unsupported, "not supported by this build").context("linux.intelRdt"))
+        }
         None => Ok(()),
     }
 }

@@ -15,6 +15,10 @@ use crate::config::capability;
 use crate::error::{Error, Kind, Result};
 use crate::sys::sched::SchedAttr;
 
+/// The umask where config.json has none, as with runc and crun. The caller's would make files that everybody may write,
+/// where the caller is a daemon with an umask of 0 (buildkitd).
+const DEFAULT_UMASK: u32 = 0o022;
+
 /// A process of the container: everything between the namespaces and its exec.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Process {
@@ -34,8 +38,8 @@ pub struct Process {
     pub gid: u32,
     /// Supplementary groups.
     pub groups: Vec<u32>,
-    /// File mode creation mask; `None` leaves the caller's.
-    pub umask: Option<u32>,
+    /// File mode creation mask.
+    pub umask: u32,
     /// The five capability sets.
     pub capabilities: Capabilities,
     /// `RLIMIT_*` number, soft, hard.
@@ -118,7 +122,7 @@ impl Process {
             uid: user.uid(),
             gid: user.gid(),
             groups: user.additional_gids().clone().unwrap_or_default(),
-            umask: user.umask(),
+            umask: user.umask().unwrap_or(DEFAULT_UMASK),
             capabilities: process.capabilities().as_ref().map(Capabilities::new).unwrap_or_default(),
             rlimits: process
                 .rlimits()
@@ -311,16 +315,7 @@ fn memory_policy(policy: &oci::LinuxMemoryPolicy) -> Result<(u32, Vec<u64>)> {
 
 /// The numbers of a kernel list such as `0-3,6`; at most 65,536 of them.
 pub fn number_list(text: &str) -> Option<Vec<u32>> {
-    let mut numbers = Vec::new();
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last): (u32, u32) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
-        if first > last || last > 65_535 {
-            return None;
-        }
-        numbers.extend(first..=last);
-    }
-    Some(numbers)
+    Some(crate::config::cpu_list(text).ok()?.into_iter().flatten().collect())
 }
 
 #[cfg(test)]

@@ -6,22 +6,17 @@
 //! Only `ld`, `and`, `jmp` and `ret` with constants are used before a verdict that needs no argument: from Linux
 //! 5.11 on the kernel emulates just these, and calls that are always allowed then never run the filter.
 
-use seccompiler::{BpfProgram, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
-
-use oci_spec::runtime::LinuxSeccompOperator as Op;
+use std::collections::HashMap;
 
 use super::Insn;
 use super::arch::{ArchInfo, X32_BIT};
-use super::rules::{Block, Cond, Leaf, Leaves, Range};
+use super::rules::{Leaf, Leaves, Range};
 
-const LD_W_ABS: u16 = 0x20;
-const JA: u16 = 0x05;
-const JEQ_K: u16 = 0x15;
+pub(super) const LD_W_ABS: u16 = 0x20;
+pub(super) const JA: u16 = 0x05;
+pub(super) const JEQ_K: u16 = 0x15;
 const JGE_K: u16 = 0x35;
 const RET_K: u16 = 0x06;
-/// The instruction class `jmp`.
-const JMP: u16 = 0x05;
-const CLASS: u16 = 0x07;
 
 /// Offsets in `struct seccomp_data`.
 const NR: u32 = 0;
@@ -34,31 +29,50 @@ const MAX_EXCEPTIONS: usize = 2;
 pub(super) const BAD_ARCH: u32 = 0;
 
 /// An instruction already written, counted from the end of the program: the last one is 1.
-type Label = usize;
+pub(super) type Label = usize;
 
 /// Where a jump goes.
-#[derive(Clone, Copy)]
-enum Target {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
     At(Label),
     Leaf(Leaf),
 }
 
+impl From<Leaf> for Target {
+    fn from(leaf: Leaf) -> Target {
+        Target::Leaf(leaf)
+    }
+}
+
+/// How many comparisons for equality stand in a row before the values are split once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// A tree: few comparisons for each call.
+    Quick,
+    /// A list: the fewest instructions.
+    Small,
+}
+
 /// The program, last instruction first.
-struct Assembler<'a> {
-    code: Vec<Insn>,
+pub(super) struct Assembler<'a> {
+    pub(super) code: Vec<Insn>,
+    pub(super) shape: Shape,
     leaves: &'a Leaves,
     /// The copy or trampoline of each verdict and block that was written last, and so is nearest.
     verdicts: Vec<Option<Label>>,
-    blocks: Vec<Option<Label>>,
+    pub(super) blocks: Vec<Option<Label>>,
+    /// The same of single instructions.
+    others: HashMap<Label, Label>,
 }
 
 impl<'a> Assembler<'a> {
-    fn new(leaves: &'a Leaves) -> Assembler<'a> {
+    fn new(leaves: &'a Leaves, shape: Shape) -> Assembler<'a> {
         let (verdicts, blocks) = (vec![None; leaves.verdicts.len()], vec![None; leaves.blocks.len()]);
-        Assembler { code: Vec::with_capacity(512), leaves, verdicts, blocks }
+        let others = HashMap::new();
+        Assembler { code: Vec::with_capacity(512), shape, leaves, verdicts, blocks, others }
     }
 
-    fn push(&mut self, code: u16, jt: u8, jf: u8, k: u32) -> Label {
+    pub(super) fn push(&mut self, code: u16, jt: u8, jf: u8, k: u32) -> Label {
         self.code.push(Insn { code, jt, jf, k });
         self.code.len()
     }
@@ -68,10 +82,10 @@ impl<'a> Assembler<'a> {
         u8::try_from(self.code.len() - label).ok()
     }
 
-    fn known(&self, target: Target) -> Option<Label> {
+    pub(super) fn known(&self, target: Target) -> Option<Label> {
         let slot = |slots: &[Option<Label>], index| slots.get(index).copied().flatten();
         match target {
-            Target::At(label) => Some(label),
+            Target::At(label) => Some(self.others.get(&label).copied().unwrap_or(label)),
             Target::Leaf(leaf) => match (leaf.verdict(), leaf.block()) {
                 (Some(index), _) => slot(&self.verdicts, index),
                 (None, Some(index)) => slot(&self.blocks, index),
@@ -81,7 +95,7 @@ impl<'a> Assembler<'a> {
     }
 
     /// Writes what brings a target within reach: a copy of the `ret`, or a long jump.
-    fn approach(&mut self, target: Target) -> Target {
+    pub(super) fn approach(&mut self, target: Target) -> Target {
         if let Target::Leaf(leaf) = target
             && let Some(index) = leaf.verdict()
         {
@@ -93,12 +107,18 @@ impl<'a> Assembler<'a> {
             return target;
         }
         // A block is always written before the first jump to it.
-        let far = self.known(target).unwrap_or_default();
+        let far = match target {
+            Target::At(label) => label,
+            leaf => self.known(leaf).unwrap_or_default(),
+        };
         let label = self.push(JA, 0, 0, (self.code.len() - far) as u32);
-        if let Target::Leaf(leaf) = target
-            && let Some(slot) = leaf.block().and_then(|index| self.blocks.get_mut(index))
-        {
-            *slot = Some(label);
+        match target {
+            Target::At(far) => drop(self.others.insert(far, label)),
+            Target::Leaf(leaf) => {
+                if let Some(slot) = leaf.block().and_then(|index| self.blocks.get_mut(index)) {
+                    *slot = Some(label);
+                }
+            }
         }
         Target::At(label)
     }
@@ -108,7 +128,7 @@ impl<'a> Assembler<'a> {
     }
 
     /// A conditional jump; `yes` and `no` may be anywhere.
-    fn branch(&mut self, code: u16, k: u32, mut yes: Target, mut no: Target) -> Label {
+    pub(super) fn branch(&mut self, code: u16, k: u32, mut yes: Target, mut no: Target) -> Label {
         loop {
             match (self.offset(yes), self.offset(no)) {
                 (Some(jt), Some(jf)) => return self.push(code, jt, jf, k),
@@ -119,56 +139,17 @@ impl<'a> Assembler<'a> {
     }
 
     /// `ld` of a field, which falls through to what was written last; that must be `next`.
-    fn load(&mut self, offset: u32) -> Label {
+    pub(super) fn load(&mut self, offset: u32) -> Label {
         self.push(LD_W_ABS, 0, 0, offset)
     }
 
-    fn condition(&mut self, cond: &Cond, block: &Block, yes: Target, no: Target) -> Option<Label> {
-        let encoded = encode(cond, block)?;
-        let end = encoded.len();
-        let mut labels = vec![0; end];
-        for (at, insn) in encoded.iter().enumerate().rev() {
-            let target = |skip: u8| match at + 1 + usize::from(skip) {
-                to if to == end => yes,
-                to if to > end => no,
-                to => Target::At(labels[to]),
-            };
-            labels[at] = if insn.code & CLASS == JMP {
-                self.branch(insn.code, insn.k, target(insn.jt), target(insn.jf))
-            } else {
-                self.push(insn.code, insn.jt, insn.jf, insn.k)
-            };
-        }
-        labels.first().copied()
-    }
-
-    fn block(&mut self, index: usize, block: &Block) -> Option<()> {
-        let mut next = Target::Leaf(Leaf::DEFAULT);
-        for (conds, leaf) in block.rules.iter().rev() {
-            let mut yes = Target::Leaf(*leaf);
-            for cond in conds.iter().rev() {
-                yes = Target::At(self.condition(cond, block, yes, next)?);
-            }
-            next = yes;
-        }
-        let label = match next {
-            Target::At(label) => label,
-            leaf => match self.approach(leaf) {
-                Target::At(label) => label,
-                leaf => self.known(leaf)?,
-            },
-        };
-        *self.blocks.get_mut(index)? = Some(label);
-        Some(())
-    }
-
-    fn tree(&mut self, units: &[Unit]) -> Target {
+    pub(super) fn tree<T: Copy + Into<Target>>(&mut self, units: &[Unit<'_, T>]) -> Target {
         match units {
             [] => Target::Leaf(Leaf::DEFAULT),
             [unit] => {
-                let mut rest = Target::Leaf(unit.leaf);
+                let mut rest = unit.leaf.into();
                 for (number, leaf) in unit.exceptions() {
-                    rest = Target::At(self.branch(JEQ_K, *number, Target::Leaf(*leaf), rest));
+                    rest = Target::At(self.branch(JEQ_K, *number, (*leaf).into(), rest));
                 }
                 rest
             }
@@ -183,7 +164,7 @@ impl<'a> Assembler<'a> {
     }
 
     /// A label for a target, so that straight-line code can go there.
-    fn place(&mut self, target: Target) -> Label {
+    pub(super) fn place(&mut self, target: Target) -> Label {
         match target {
             Target::At(label) if label == self.code.len() => label,
             // What falls through must stand right behind.
@@ -200,68 +181,37 @@ impl<'a> Assembler<'a> {
 }
 
 /// A run of numbers of one leaf, but for a few.
-struct Unit {
+pub(super) struct Unit<'r, T> {
     start: u32,
-    leaf: Leaf,
-    except: [(u32, Leaf); MAX_EXCEPTIONS],
-    count: usize,
+    leaf: T,
+    /// By turns a single number and the rest of the run.
+    except: &'r [(u32, T)],
 }
 
-impl Unit {
-    fn exceptions(&self) -> &[(u32, Leaf)] {
-        self.except.get(..self.count).unwrap_or_default()
+impl<T> Unit<'_, T> {
+    fn exceptions(&self) -> impl Iterator<Item = &(u32, T)> {
+        self.except.iter().step_by(2)
     }
 }
 
-/// Joins ranges that differ by single numbers: `A x A` costs one comparison, not two.
-fn units(ranges: &[Range]) -> Vec<Unit> {
-    let mut units: Vec<Unit> = Vec::with_capacity(ranges.len());
+/// Joins ranges that differ by single numbers, up to `most` of them: `A x A` costs one comparison, not two.
+pub(super) fn units<T: Copy + PartialEq>(ranges: &[(u32, T)], most: usize) -> Vec<Unit<'_, T>> {
+    let mut units: Vec<Unit<T>> = Vec::with_capacity(ranges.len());
     let mut rest = ranges;
     while let [(start, leaf), tail @ ..] = rest {
-        let mut unit =
-            Unit { start: *start, leaf: *leaf, except: [(0, Leaf::DEFAULT); MAX_EXCEPTIONS], count: 0 };
-        rest = tail;
-        while unit.count < MAX_EXCEPTIONS
-            && let [(single, other), (next, again), tail @ ..] = rest
+        let mut count = 0;
+        while count < most
+            && let [(single, _), (next, again), ..] = tail.get(2 * count..).unwrap_or_default()
             && *next == *single + 1
-            && *again == unit.leaf
+            && *again == *leaf
         {
-            unit.except[unit.count] = (*single, *other);
-            unit.count += 1;
-            rest = tail;
+            count += 1;
         }
-        units.push(unit);
+        let (except, after) = tail.split_at(2 * count);
+        units.push(Unit { start: *start, leaf: *leaf, except });
+        rest = after;
     }
     units
-}
-
-/// One condition as seccompiler writes it: its end is "holds", one past its end is "does not hold".
-///
-/// The crate encodes whole rules only. A rule of one condition is two jumps that link rules, which the tree replaces,
-/// and then the condition. `None` if that is not so, which a test of this crate's version would notice.
-fn encode(cond: &Cond, block: &Block) -> Option<BpfProgram> {
-    let operator = match cond.op {
-        Op::ScmpCmpNe => SeccompCmpOp::Ne,
-        Op::ScmpCmpLt => SeccompCmpOp::Lt,
-        Op::ScmpCmpLe => SeccompCmpOp::Le,
-        Op::ScmpCmpEq => SeccompCmpOp::Eq,
-        Op::ScmpCmpGe => SeccompCmpOp::Ge,
-        Op::ScmpCmpGt => SeccompCmpOp::Gt,
-        Op::ScmpCmpMaskedEq => SeccompCmpOp::MaskedEq(cond.mask),
-    };
-    let len = if block.wide { SeccompCmpArgLen::Qword } else { SeccompCmpArgLen::Dword };
-    let condition = SeccompCondition::new(cond.arg, len, operator, cond.value).ok()?;
-    let mut program = BpfProgram::from(SeccompRule::new(vec![condition]).ok()?);
-    if program.len() < 4 || program.drain(..2).any(|insn| insn.code != JA) {
-        return None;
-    }
-    if block.big_endian != cfg!(target_endian = "big") {
-        // The words of an argument of an architecture of the other byte order stand the other way round.
-        for insn in program.iter_mut().filter(|insn| insn.code == LD_W_ABS) {
-            insn.k ^= 4;
-        }
-    }
-    Some(program)
 }
 
 /// The ranges of all that share one audit token.
@@ -294,16 +244,16 @@ impl Section {
 }
 
 /// The whole program; the first section is the one whose calls reach their verdict soonest.
-/// `None` if seccompiler's encoding is not what [`encode`] expects.
-pub(super) fn assemble(sections: &[Section], leaves: &Leaves) -> Option<Vec<Insn>> {
-    let mut asm = Assembler::new(leaves);
+/// `None` if seccompiler's encoding is not what [`super::block`] expects.
+pub(super) fn assemble(sections: &[Section], leaves: &Leaves, shape: Shape) -> Option<Vec<Insn>> {
+    let mut asm = Assembler::new(leaves, shape);
     for (index, block) in leaves.blocks.iter().enumerate() {
         asm.block(index, block)?;
     }
     let mut entries = Vec::with_capacity(sections.len());
     for section in sections.iter().rev() {
-        let x32 = section.x32.as_ref().map(|ranges| asm.tree(&units(ranges)));
-        let mut top = asm.tree(&units(&section.ranges));
+        let x32 = section.x32.as_ref().map(|ranges| asm.tree(&units(ranges, MAX_EXCEPTIONS)));
+        let mut top = asm.tree(&units(&section.ranges, MAX_EXCEPTIONS));
         if let Some(x32) = x32 {
             top = Target::At(asm.branch(JGE_K, X32_BIT, x32, top));
         }

@@ -1,10 +1,11 @@
 //! A profile of `linux.seccomp` compiled to one classic BPF program. Pure: nothing is installed or probed here.
 //!
-//! The meaning is that of libseccomp and runc (`rules`); the layout is ours (`layout`): one dispatch by
+//! The meaning is that of libseccomp and runc (`rules`); the layout is ours (`layout`, `block`): one dispatch by
 //! architecture, then a binary tree over ranges of call numbers, so a call takes about ten instructions where a
 //! linear filter takes hundreds, and the kernel has a few hundred to check instead of thousands.
 
 mod arch;
+mod block;
 pub mod known;
 mod layout;
 mod rules;
@@ -12,6 +13,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use oci_spec::runtime::{
@@ -19,10 +21,9 @@ use oci_spec::runtime::{
     LinuxSyscall,
 };
 
-use crate::bail;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind};
 use arch::ArchInfo;
-use layout::Section;
+use layout::{Section, Shape};
 use rules::{Cond, Entry, Leaves};
 use table::Name;
 
@@ -53,7 +54,7 @@ const RET_KILL_PROCESS: u32 = 0x8000_0000;
 const RET_USER_NOTIF: u32 = 0x7fc0_0000;
 const RET_LOG: u32 = 0x7ffc_0000;
 
-/// The kernel cuts what a filter returns to this (MAX_ERRNO).
+/// The kernel cuts the errno that a filter returns to this (MAX_ERRNO): a larger one would silently be another.
 const MAX_ERRNO: u32 = 4095;
 /// What fits beside an action (SECCOMP_RET_DATA).
 const MAX_DATA: u32 = 0xffff;
@@ -125,36 +126,56 @@ pub struct Program {
 /// Compiles a profile.
 ///
 /// # Errors
-/// `Config` for what no kernel could do (an argument index above 5, an errno that does not fit, notification as
-/// the default or for `write`), `Unsupported` for what this kernel lacks or for more than [`MAX_INSNS`] instructions;
-/// each names its JSON path.
-pub fn compile(profile: &LinuxSeccomp, support: &Support) -> Result<Program> {
+/// Everything that is wrong, each with its JSON path as the outermost words: `Config` for what no kernel could do (an
+/// argument index above 5, an errno that does not fit, notification as the default or for `write`), `Unsupported` for
+/// what this kernel lacks or for more than [`MAX_INSNS`] instructions. Nothing else judges a profile but its form.
+pub fn compile(profile: &LinuxSeccomp, support: &Support) -> Result<Program, Vec<Error>> {
     compile_on(arch::native(), profile, support)
 }
 
-fn compile_on(native: &'static ArchInfo, profile: &LinuxSeccomp, support: &Support) -> Result<Program> {
-    let mut warnings = Vec::new();
+/// What is wrong, and what was passed over.
+#[derive(Default)]
+struct Report {
+    errors: Vec<Error>,
+    warnings: Vec<String>,
+}
+
+impl Report {
+    fn bad(&mut self, path: impl Into<Cow<'static, str>>, what: impl Into<Cow<'static, str>>) {
+        self.errors.push(Error::new(Kind::Config, what).context(path));
+    }
+
+    fn unsupported(&mut self, path: impl Into<Cow<'static, str>>, what: impl Into<Cow<'static, str>>) {
+        self.errors.push(Error::new(Kind::Unsupported, what).context(path));
+    }
+}
+
+fn compile_on(
+    native: &'static ArchInfo,
+    profile: &LinuxSeccomp,
+    support: &Support,
+) -> Result<Program, Vec<Error>> {
+    let mut report = Report::default();
     if profile.default_action() == Action::ScmpActNotify {
         // Also the calls with which the runtime hands over the descriptor would wait for its receiver.
-        bail!(Config, "linux.seccomp.defaultAction: SCMP_ACT_NOTIFY cannot be the default action");
+        report.bad("linux.seccomp.defaultAction", "SCMP_ACT_NOTIFY cannot be used as default action");
     }
-    let default =
-        verdict(None, profile.default_action(), profile.default_errno_ret(), support, &mut warnings)?;
+    let default = verdict(None, profile.default_action(), profile.default_errno_ret(), support, &mut report);
     let mut leaves = Leaves::new(default);
     let mut named = Vec::with_capacity(512);
     let mut entries = Vec::with_capacity(syscalls(profile).len());
     for (index, rule) in syscalls(profile).iter().enumerate() {
         let start = named.len();
-        resolve(index, rule, &mut named, &mut warnings)?;
-        let verdict = verdict(Some(index), rule.action(), rule.errno_ret(), support, &mut warnings)?;
-        let alternatives = alternatives(index, rule)?;
+        resolve(index, rule, &mut named, &mut report);
+        let verdict = verdict(Some(index), rule.action(), rule.errno_ret(), support, &mut report);
+        let alternatives = alternatives(index, rule, &mut report);
         if verdict != default {
             let names = named.get(start..).unwrap_or_default().to_vec();
             entries.push(Entry { leaf: leaves.verdict(verdict), names, alternatives });
         }
     }
-    let notify = notify(profile)?;
-    let flags = flags(profile, support, notify.is_some(), &mut warnings)?;
+    let notify = notify(profile, &mut report);
+    let flags = flags(profile, support, notify.is_some(), &mut report);
 
     // A stub as runc's: who wrote a list of what is allowed could not know of calls that came later, and programs
     // fall back only on ENOSYS. A permissive default, or a tracer, has its own answer to them.
@@ -172,22 +193,33 @@ fn compile_on(native: &'static ArchInfo, profile: &LinuxSeccomp, support: &Suppo
         let x32 = x32.filter(|_| joined && arch.is_x86_64()).map(|x32| ranges(x32));
         sections.push(Section::new(arch, own, x32, &mut leaves));
     }
+    let filter = assemble(&sections, &leaves, &mut report);
+    match report.errors.is_empty() {
+        true => Ok(Program { filter, flags, notify, warnings: report.warnings }),
+        false => Err(report.errors),
+    }
+}
+
+/// The instructions, at most [`MAX_INSNS`].
+fn assemble(sections: &[Section], leaves: &Leaves, report: &mut Report) -> Vec<Insn> {
+    let at = "linux.seccomp.syscalls";
     if leaves.verdicts.len() > MAX_INSNS || leaves.blocks.len() > MAX_INSNS {
-        bail!(
-            Unsupported,
-            "linux.seccomp.syscalls: too many different rules for a filter of {MAX_INSNS} instructions"
-        );
+        report.unsupported(at, format!("too many different rules for a filter of {MAX_INSNS} instructions"));
+        return Vec::new();
     }
-    let filter = layout::assemble(&sections, &leaves)
-        .ok_or_else(|| Error::new(Kind::Unsupported, "linux.seccomp: the encoding of a condition failed"))?;
-    if filter.len() > MAX_INSNS {
-        bail!(
-            Unsupported,
-            "linux.seccomp.syscalls: the filter needs {} instructions, the kernel takes at most {MAX_INSNS}",
-            filter.len()
-        );
+    let quick = layout::assemble(sections, leaves, Shape::Quick);
+    let fits = quick.as_ref().is_none_or(|filter| filter.len() <= MAX_INSNS);
+    let filter = if fits { quick } else { layout::assemble(sections, leaves, Shape::Small) };
+    match &filter {
+        None => report.unsupported(at, "the encoding of a condition failed"),
+        Some(filter) if filter.len() > MAX_INSNS => {
+            let count = filter.len();
+            let what = format!("the filter needs {count} instructions, the kernel takes at most {MAX_INSNS}");
+            report.unsupported(at, what);
+        }
+        Some(_) => {}
     }
-    Ok(Program { filter, flags, notify, warnings })
+    filter.unwrap_or_default()
 }
 
 fn syscalls(profile: &LinuxSeccomp) -> &[LinuxSyscall] {
@@ -212,8 +244,8 @@ fn verdict(
     action: Action,
     errno: Option<u32>,
     support: &Support,
-    warnings: &mut Vec<String>,
-) -> Result<u32> {
+    report: &mut Report,
+) -> u32 {
     let action_path = || match rule {
         Some(index) => format!("linux.seccomp.syscalls[{index}].action"),
         None => "linux.seccomp.defaultAction".to_owned(),
@@ -231,58 +263,49 @@ fn verdict(
         _ => (true, 0),
     };
     if !offered {
-        bail!(Unsupported, "{}: {action} is not supported by this kernel", action_path());
+        report.unsupported(action_path(), format!("{action} is not supported by this kernel"));
     }
     match errno {
         // The specification asks for an error here, but every peer ignores it, and turning the default of a copied
         // profile into SCMP_ACT_LOG while its defaultErrnoRet stays is how people debug profiles.
-        Some(_) if limit == 0 => warnings.push(format!("{}: {action} takes no errno, ignored", errno_path())),
-        Some(errno) if errno > limit => bail!(Config, "{}: {errno} is above {limit}", errno_path()),
+        Some(_) if limit == 0 => {
+            report.warnings.push(format!("{}: {action} takes no errno, ignored", errno_path()));
+        }
+        Some(errno) if errno > limit => report.bad(errno_path(), format!("{errno} is larger than {limit}")),
         _ => {}
     }
-    Ok(action.as_u32(Some(errno.unwrap_or(libc::EPERM as u32))))
+    action.as_u32(Some(errno.unwrap_or(libc::EPERM as u32)))
 }
 
 /// Looks the names of a rule up; unknown ones are passed over, as a profile may be newer than this program.
-fn resolve(
-    index: usize,
-    rule: &LinuxSyscall,
-    named: &mut Vec<Name>,
-    warnings: &mut Vec<String>,
-) -> Result<()> {
+fn resolve(index: usize, rule: &LinuxSyscall, named: &mut Vec<Name>, report: &mut Report) {
+    let at = format!("linux.seccomp.syscalls[{index}].names");
+    if rule.names().is_empty() {
+        report.bad(at.clone(), "must contain at least one entry");
+    }
     for (i, name) in rule.names().iter().enumerate() {
-        if name.is_empty() {
-            bail!(Config, "linux.seccomp.syscalls[{index}].names[{i}]: empty name");
-        }
-        // The runtime itself hands the descriptor over after the filter is in force; runc forbids the same.
-        if name == "write" && rule.action() == Action::ScmpActNotify {
-            bail!(
-                Config,
-                "linux.seccomp.syscalls[{index}].names[{i}]: SCMP_ACT_NOTIFY cannot be used for write"
-            );
-        }
         match table::find(name) {
+            // The runtime itself hands the descriptor over after the filter is in force; runc forbids the same.
+            _ if name == "write" && rule.action() == Action::ScmpActNotify => {
+                report.bad(format!("{at}[{i}]"), "SCMP_ACT_NOTIFY cannot be used for the write syscall");
+            }
             Some(found) => named.push(found),
-            None => warnings.push(format!(
-                "linux.seccomp.syscalls[{index}].names[{i}]: unknown system call {name}, ignored"
-            )),
+            None if name.is_empty() => report.bad(format!("{at}[{i}]"), "must not be empty"),
+            None => report.warnings.push(format!("{at}[{i}]: unknown system call {name}, ignored")),
         }
     }
-    Ok(())
 }
 
 /// The conjunctions of a rule. If an argument occurs twice, each condition stands alone, which is what runc has
 /// always made of it (the specification says nothing).
-fn alternatives(index: usize, rule: &LinuxSyscall) -> Result<Vec<Vec<Cond>>> {
+fn alternatives(index: usize, rule: &LinuxSyscall, report: &mut Report) -> Vec<Vec<Cond>> {
     let args = rule.args().as_deref().unwrap_or_default();
     let mut conds = Vec::with_capacity(args.len());
     for (i, arg) in args.iter().enumerate() {
         if arg.index() > 5 {
-            bail!(
-                Config,
-                "linux.seccomp.syscalls[{index}].args[{i}].index: {} is above 5, a system call has six arguments",
-                arg.index()
-            );
+            let at = format!("linux.seccomp.syscalls[{index}].args[{i}].index");
+            report.bad(at, format!("{} is not between 0 and 5", arg.index()));
+            continue;
         }
         let masked = arg.op() == Op::ScmpCmpMaskedEq;
         conds.push(Cond {
@@ -294,26 +317,31 @@ fn alternatives(index: usize, rule: &LinuxSyscall) -> Result<Vec<Vec<Cond>>> {
     }
     conds.sort_by_key(|cond| cond.arg);
     if conds.windows(2).any(|pair| pair[0].arg == pair[1].arg) {
-        return Ok(conds.into_iter().map(|cond| vec![cond]).collect());
+        return conds.into_iter().map(|cond| vec![cond]).collect();
     }
-    Ok(vec![conds])
+    vec![conds]
 }
 
-fn notify(profile: &LinuxSeccomp) -> Result<Option<Notify>> {
+fn notify(profile: &LinuxSeccomp, report: &mut Report) -> Option<Notify> {
+    let at = "linux.seccomp.listenerPath";
     let path = profile.listener_path().as_ref().filter(|path| !path.as_os_str().is_empty());
     let metadata = profile.listener_metadata().as_deref().unwrap_or_default();
     if path.is_none() && !metadata.is_empty() {
-        bail!(Config, "linux.seccomp.listenerMetadata: set without listenerPath");
+        report.bad("linux.seccomp.listenerMetadata", "must not be set without listenerPath");
     }
-    if !syscalls(profile).iter().any(|rule| rule.action() == Action::ScmpActNotify) {
-        return Ok(None);
-    }
+    // A path that nothing is sent to may be anything, as with runc.
+    let rule = syscalls(profile).iter().position(|rule| rule.action() == Action::ScmpActNotify)?;
     match path {
-        Some(path) => {
-            Ok(Some(Notify { listener_path: path.clone(), listener_metadata: metadata.to_owned() }))
+        None => report.bad(at, format!("must be specified: syscalls[{rule}] has the action SCMP_ACT_NOTIFY")),
+        Some(path) if !path.is_absolute() => {
+            report.bad(at, format!("must be an absolute path, not {path:?}"));
         }
-        None => bail!(Config, "linux.seccomp.listenerPath: missing, but a rule has SCMP_ACT_NOTIFY"),
+        Some(path) if path.as_os_str().as_encoded_bytes().contains(&0) => {
+            report.bad(at, "contains a nul byte (\\x00)");
+        }
+        Some(_) => {}
     }
+    Some(Notify { listener_path: path.cloned().unwrap_or_default(), listener_metadata: metadata.to_owned() })
 }
 
 fn flag_bit(flag: Flag) -> u32 {
@@ -325,7 +353,7 @@ fn flag_bit(flag: Flag) -> u32 {
     }
 }
 
-fn flags(profile: &LinuxSeccomp, support: &Support, notify: bool, warnings: &mut Vec<String>) -> Result<u32> {
+fn flags(profile: &LinuxSeccomp, support: &Support, notify: bool, report: &mut Report) -> u32 {
     let mut bits = 0;
     match profile.flags() {
         // As runc and crun: without the flag every filter would turn the costly mitigation on.
@@ -334,11 +362,12 @@ fn flags(profile: &LinuxSeccomp, support: &Support, notify: bool, warnings: &mut
             for (i, flag) in flags.iter().enumerate() {
                 let bit = flag_bit(*flag);
                 if support.flags & bit == 0 {
-                    bail!(Unsupported, "linux.seccomp.flags[{i}]: {flag} is not supported by this kernel");
+                    let what = format!("{flag} is not supported by this kernel");
+                    report.unsupported(format!("linux.seccomp.flags[{i}]"), what);
                 }
                 if bit == flag::WAIT_KILLABLE_RECV && !notify {
                     // The kernel refuses it without a listener.
-                    warnings.push(format!(
+                    report.warnings.push(format!(
                         "linux.seccomp.flags[{i}]: {flag} has no effect without a rule that notifies"
                     ));
                     continue;
@@ -353,5 +382,5 @@ fn flags(profile: &LinuxSeccomp, support: &Support, notify: bool, warnings: &mut
             bits |= flag::TSYNC_ESRCH;
         }
     }
-    Ok(bits)
+    bits
 }

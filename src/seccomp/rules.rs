@@ -60,12 +60,15 @@ impl Leaf {
     }
 }
 
+/// What must all hold, and where it then leads.
+pub(super) type Rule = (Vec<Cond>, Leaf);
+
 /// Conditional rules of one call, asked in this order; if none holds the default verdict stands.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Block {
     pub wide: bool,
     pub big_endian: bool,
-    pub rules: Vec<(Vec<Cond>, Leaf)>,
+    pub rules: Vec<Rule>,
 }
 
 /// Every verdict and condition block of the program; equal ones are one.
@@ -113,7 +116,7 @@ const X32_OWN: std::ops::Range<usize> = 512..548;
 struct Table<'a> {
     arch: &'a ArchInfo,
     cells: [Leaf; CELLS + PRIVATE_CELLS],
-    lists: Vec<Vec<(Vec<Cond>, Leaf)>>,
+    lists: Vec<Vec<Rule>>,
 }
 
 impl Table<'_> {
@@ -225,9 +228,8 @@ pub(super) fn ranges(
     let lists = std::mem::take(&mut table.lists).into_iter();
     let blocks: Vec<Leaf> = lists
         .map(|mut rules| {
-            if rules.iter().any(|(_, leaf)| *leaf != rules[0].1) {
-                rules.sort_by(|(a, _), (b, _)| order(a, b));
-            }
+            // Of one action, they are alternatives in any order; the same one brings equal questions together.
+            rules.sort_by(|(a, _), (b, _)| order(a, b));
             leaves.block(Block { wide: arch.wide, big_endian: arch.big_endian, rules })
         })
         .collect();

@@ -1,6 +1,6 @@
 //! One directory of the store: its file `state.json`, and its end.
 
-use super::{ContainerId, State, trust};
+use super::{ContainerId, State, foreign, trust};
 use crate::bail;
 use crate::clock;
 use crate::error::{Context, Error, Kind, Result, errno_text};
@@ -110,10 +110,13 @@ impl Entry {
         let file = match openat(&self.dir, STATE, flags, Mode::empty()) {
             Ok(file) => file,
             // Engines look for "does not exist", and for them it is so.
-            Err(Errno::NOENT) => bail!(
-                NotFound,
-                "container {id:?} does not exist: its creation was cut short; delete --force removes what is left"
-            ),
+            Err(Errno::NOENT) => {
+                foreign::check(self.dir.as_fd()).map_err(|e| e.context(format!("container {id:?}")))?;
+                bail!(
+                    NotFound,
+                    "container {id:?} does not exist: its creation was cut short; delete --force removes what is left"
+                )
+            }
             Err(error) => return Err(broken(error)),
         };
         let stat = fstat(&file).map_err(broken)?;
@@ -125,7 +128,14 @@ impl Entry {
         }
         trust::own(&stat, format_args!("container {id:?}: state.json"))?;
         let bytes = read_all(file.as_fd()).map_err(broken)?;
-        let state: State = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
+        let mut state: State =
+            serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
+        if state.version.is_empty()
+            && let Some(other) =
+                foreign::read(&bytes, self.dir.as_fd()).map_err(|e| e.context(format!("container {id:?}")))?
+        {
+            state = other;
+        }
         if state.id != id {
             return Err(unreadable(format!("it is of {:?}", state.id)));
         }

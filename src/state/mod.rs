@@ -10,6 +10,7 @@
 //! left is a container that `delete` can undo.
 
 mod entry;
+mod foreign;
 mod id;
 mod process;
 mod store;
@@ -68,6 +69,9 @@ impl fmt::Display for Status {
 pub struct State {
     /// The version of tare that wrote this.
     pub version: String,
+    /// The other runtime that has made the container.
+    #[serde(skip)]
+    pub made_by: Option<&'static str>,
     /// The container's id.
     pub id: String,
     /// The process of the container; 0 until there is one.
@@ -102,6 +106,10 @@ pub struct State {
     pub rootless: bool,
     /// The process waited at a start gate.
     pub gate: bool,
+    /// It has poststop hooks. `None`: a file of an older version, or of a creation cut short before it was known.
+    pub has_poststop: Option<bool>,
+    /// It has a mount namespace other than the runtime's; `None` likewise.
+    pub has_own_mounts: Option<bool>,
     /// config.json as it was at `create`. Nothing reads the bundle again. Not yet in the first record of a creation.
     pub spec: Option<Box<RawValue>>,
 }
@@ -145,12 +153,6 @@ impl State {
     pub fn has_own_pid_namespace(&self) -> bool {
         let namespaces = self.spec().linux.unwrap_or_default().namespaces;
         namespaces.iter().any(|namespace| namespace.r#type == "pid" && namespace.path.is_empty())
-    }
-
-    /// Whether it has a mount namespace other than the runtime's.
-    pub fn has_own_mount_namespace(&self) -> bool {
-        let namespaces = self.spec().linux.unwrap_or_default().namespaces;
-        namespaces.iter().any(|namespace| namespace.r#type == "mount")
     }
 
     /// The facts that matter for debugging, as one line.

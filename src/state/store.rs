@@ -1,7 +1,7 @@
 //! The directory of containers. Everything below it goes by directory fd, without following symbolic links.
 
 use super::entry::{DIR, Entry};
-use super::{ContainerId, State, Status, process, trust};
+use super::{ContainerId, State, Status, foreign, process, trust};
 use crate::bail;
 use crate::error::{Context, Error, Kind, Result};
 use crate::gate;
@@ -329,7 +329,8 @@ impl Container {
         if frozen() {
             return Ok(Status::Paused);
         }
-        Ok(if state.gate && gate::is_waiting(self.dir()) { Status::Created } else { Status::Running })
+        let waits = if state.made_by.is_some() { foreign::is_waiting } else { gate::is_waiting };
+        Ok(if state.gate && waits(self.dir()) { Status::Created } else { Status::Running })
     }
 
     /// A pidfd of its process; `None` if that has ended.

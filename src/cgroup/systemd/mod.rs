@@ -10,7 +10,7 @@
 //!
 //! Whatever runs later needs no D-Bus: `exec`, `kill`, `pause` use the files, since the scope is delegated. `update` says
 //! everything twice, to systemd (which would undo at its next reload what it does not know) and to the files (which
-//! have more words, and do not round). `delete` stops the unit.
+//! have more words). `delete` stops the unit.
 
 mod bus;
 mod wire;
@@ -174,6 +174,10 @@ impl Maker {
                     reset = true;
                     let _ = bus.call("ResetFailedUnit", &[Value::str(name)]);
                 }
+                Err(failure) if failure.is("UnitExists") => {
+                    let what = "there is a unit of this name already, which is not the container's";
+                    return Err(Error::new(Kind::State, what));
+                }
                 Err(failure) => match unknown(&failure, &optional) {
                     Some(at) => {
                         let (property, _) = optional.swap_remove(at);
@@ -198,8 +202,7 @@ fn unknown(failure: &Failure, optional: &[Property]) -> Option<usize> {
 
 /// The limits in the dialect of the host. Beside v1, controllers that live in v2 have no property.
 fn writes(plan: &CgroupPlan, v2: bool) -> Result<&[Write]> {
-    let writes = if v2 { &plan.v2 } else { &plan.v1 };
-    writes.as_deref().map_err(Error::clone)
+    if v2 { plan.v2.writes() } else { plan.v1.writes() }
 }
 
 fn pair((name, value): &Property) -> Value {

@@ -85,7 +85,10 @@ fn a_huge_file_is_refused_without_reading_it() {
 
 #[test]
 fn deep_nesting_is_an_error_not_a_crash() {
-    let deep = |key: &str| format!("{{\"{key}\": {}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    let deep = |key: &str| {
+        let nest = "[".repeat(100_000) + &"]".repeat(100_000);
+        format!("{{\"ociVersion\": \"1.0.0\", \"root\": {{\"path\": \"r\"}}, \"{key}\": {nest}}}")
+    };
     let line = from_slice(deep("mounts").into_bytes()).unwrap_err().to_string();
     assert!(line.starts_with("invalid JSON: recursion limit exceeded"), "{line}");
     // What is not ours is skipped, whatever it is.
@@ -99,20 +102,51 @@ fn unknown_capabilities_are_warned_about_and_dropped() {
     let config = read_value(&config);
     let want = [
         "process.capabilities.bounding[1]: unknown capability \"CAP_FUTURE\" ignored",
+        "process.capabilities.bounding[2]: unknown capability \"KILL\" ignored",
+        "process.capabilities.bounding[3]: unknown capability \"cap_chown\" ignored",
         "process.capabilities.bounding[4]: unknown capability \"\" ignored",
     ];
     assert_eq!(config.warnings, want);
-    assert_eq!(validate(&config, &plain(), &Options::default()).unwrap(), want);
+    assert_eq!(validate(&config, &plain(), &Options::default(), vec![]).unwrap(), want);
     let caps = config.spec.process().as_ref().unwrap().capabilities().clone().unwrap();
-    assert_eq!(caps.bounding(), &Some([Capability::Kill, Capability::Chown].into()));
+    assert_eq!(caps.bounding(), &Some([Capability::Kill].into()));
 }
 
 #[test]
-fn every_capability_of_the_table_is_one_of_oci_spec() {
-    for name in schema::CAPS {
-        assert!(serde_json::from_value::<Capability>(json!(format!("CAP_{name}"))).is_ok(), "{name}");
+fn a_capability_by_another_name_than_the_kernels_is_unknown() {
+    // oci-spec reads all of these.
+    for name in ["chown", "CHOWN", "cap_chown", "Cap_CHOWN", "CAP_chown", "CAP_CAP_CHOWN"] {
+        for set in ["bounding", "effective", "permitted", "inheritable", "ambient"] {
+            let mut caps = json!({"bounding": ["CAP_KILL"], "permitted": ["CAP_CHOWN"]});
+            caps[set] = json!([name]);
+            let config = read_value(&with(
+                json!({"process": {"cwd": "/", "args": ["x"], "user": {}, "capabilities": caps}}),
+            ));
+            let want = format!("process.capabilities.{set}[0]: unknown capability {name:?} ignored");
+            assert_eq!(config.warnings, [want]);
+            let caps = config.spec.process().as_ref().unwrap().capabilities().clone().unwrap();
+            let granted = caps.bounding().iter().chain(caps.effective()).flatten();
+            assert!(granted.into_iter().all(|cap| *cap == Capability::Kill), "{name} {set}");
+        }
     }
-    assert_eq!(schema::CAPS.len(), 41);
+    // However the key is written.
+    let text =
+        with(json!({"process": {"cwd": "/", "args": ["x"], "user": {}, "CAPS": {"bounding": ["chown"]}}}));
+    let text = text.to_string().replace("CAPS", "c\\u0061pabilities");
+    assert_eq!(from_slice(text.into_bytes()).unwrap().warnings.len(), 1);
+}
+
+#[test]
+fn every_capability_has_its_kernel_name() {
+    let names = "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE \
+        NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE \
+        SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE \
+        AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF \
+        CHECKPOINT_RESTORE";
+    for (number, name) in names.split_whitespace().enumerate() {
+        let cap = capability::parse(&format!("CAP_{name}"));
+        assert_eq!(cap.map(capability::number), Some(number as u32), "{name}");
+    }
 }
 
 #[test]
@@ -124,7 +158,7 @@ fn scheduler_flags_have_the_kernels_names() {
     };
     let all: Vec<&str> = schema::SCHED_FLAGS.iter().map(|(name, _)| *name).collect();
     let config = read_value(&scheduler(json!(all)));
-    assert!(validate(&config, &plain(), &Options::default()).is_ok());
+    assert!(validate(&config, &plain(), &Options::default(), vec![]).is_ok());
     let process = config.spec.process().clone().unwrap();
     let flags = process.scheduler().clone().unwrap().flags().clone().unwrap();
     assert_eq!(flags.len(), 7);
@@ -152,7 +186,7 @@ fn cpu_affinity_may_be_empty_or_spaced() {
         let config =
             with(json!({"process": {"cwd": "/", "args": ["x"], "execCPUAffinity": {"initial": initial}}}));
         let config = read_value(&config);
-        assert!(validate(&config, &plain(), &Options::default()).is_ok(), "{initial}");
+        assert!(validate(&config, &plain(), &Options::default(), vec![]).is_ok(), "{initial}");
         let affinity = config.spec.process().clone().unwrap().exec_cpu_affinity().clone().unwrap();
         assert_eq!(affinity.initial().as_deref(), want, "{initial}");
     }
@@ -184,7 +218,7 @@ fn a_pids_limit_is_absent_zero_or_unlimited() {
 fn the_user_may_be_left_out() {
     for process in [json!({"cwd": "/", "args": ["x"]}), json!({"cwd": "/", "args": ["x"], "user": null})] {
         let config = read_value(&with(json!({"process": process})));
-        assert!(validate(&config, &plain(), &Options::default()).is_ok());
+        assert!(validate(&config, &plain(), &Options::default(), vec![]).is_ok());
         let process = config.spec.process().clone().unwrap();
         assert_eq!((process.user().uid(), process.user().gid()), (0, 0));
         assert_eq!(process.user().umask(), None);
@@ -211,7 +245,7 @@ fn null_is_not_given() {
             "uidMappings": null, "resources": {"devices": null, "memory": {"limit": null}, "unified": null,
             "hugepageLimits": null, "network": {"priorities": null}}}});
     let config = read_value(&nulls);
-    assert_eq!(validate(&config, &plain(), &Options::default()).unwrap(), Vec::<String>::new());
+    assert_eq!(validate(&config, &plain(), &Options::default(), vec![]).unwrap(), Vec::<String>::new());
     let process = config.spec.process().clone().unwrap();
     assert_eq!((process.user().uid(), process.environment().len()), (0, 0));
     assert!(config.spec.mount_list().is_empty() && config.spec.hook_list(HookKind::Prestart).is_empty());
@@ -242,7 +276,7 @@ fn the_last_of_two_equal_keys_counts() {
     let text =
         r#"{"ociVersion": "0.1.0", "root": {"path": "a"}, "ociVersion": "1.0.0", "root": {"path": "b"}}"#;
     let config = from_slice(text.into()).unwrap();
-    assert!(validate(&config, &plain(), &Options::default()).is_ok());
+    assert!(validate(&config, &plain(), &Options::default(), vec![]).is_ok());
     assert_eq!(config.spec.root().clone().unwrap().path(), Path::new("b"));
 }
 
@@ -255,7 +289,7 @@ fn what_is_not_ours_is_ignored() {
         "hooks": {"future": [{"path": 5}]},
         "linux": {"future": 1, "intelRdt": {"enableCMT": "x", "enableCmt": "x"}, "namespaces": [{"type": "pid", "future": {}}]}});
     let config = read_value(&with(other));
-    assert!(validate(&config, &able(), &Options::default()).is_ok());
+    assert!(validate(&config, &able(), &Options::default(), vec![]).is_ok());
     assert!(config.spec.windows().is_none() && config.spec.vm().is_none());
 }
 
@@ -263,7 +297,7 @@ fn what_is_not_ours_is_ignored() {
 fn numbers_have_their_ranges() {
     let user =
         |uid: Value| judge(&with(json!({"process": {"cwd": "/", "args": ["x"], "user": {"uid": uid}}})));
-    assert!(user(json!(u32::MAX)).is_ok());
+    assert!(user(json!(u32::MAX - 1)).is_ok());
     for (uid, want) in [
         (json!(-1), "number -1"),
         (json!(4294967296u64), "number 4294967296"),
@@ -304,7 +338,7 @@ fn a_huge_page_limit_is_unsigned() {
             with(json!({"linux": {"resources": {"hugepageLimits": [{"pageSize": "2MB", "limit": limit}]}}}));
         let config = read_value(&config);
         let value = config.spec.resources().unwrap().hugepage_limits().clone().unwrap()[0].limit();
-        validate(&config, &plain(), &Options::default()).map(|_| value).map_err(|e| e.to_string())
+        validate(&config, &plain(), &Options::default(), vec![]).map(|_| value).map_err(|e| e.to_string())
     };
     assert_eq!(limit(json!(5)), Ok(5));
     assert_eq!(limit(json!(u64::MAX)), Ok(i64::MAX));
@@ -344,7 +378,7 @@ fn devices_need_their_numbers_unless_fifos() {
 fn an_empty_rule_type_is_every_type() {
     let rule = json!({"linux": {"resources": {"devices": [{"type": "", "allow": false, "access": "rwm", "major": null}]}}});
     let config = read_value(&with(rule));
-    assert!(validate(&config, &plain(), &Options::default()).is_ok());
+    assert!(validate(&config, &plain(), &Options::default(), vec![]).is_ok());
     let rules = config.spec.resources().unwrap().devices().clone().unwrap();
     assert_eq!((rules[0].typ(), rules[0].major()), (None, None));
 }
@@ -485,5 +519,72 @@ fn each_reason_to_look_twice_alone() {
         let mut process = json!({"user": {}, "cwd": "/", "args": ["x"], "ioPriority": {"priority": 1}});
         process.as_object_mut().unwrap().remove(gone);
         assert!(process_from_slice(process.to_string().as_bytes(), &plain()).is_err());
+    }
+}
+
+#[test]
+fn keys_in_other_case_are_the_same_keys() {
+    // Go's decoder folds them. Where what is required is missing, the second look finds it, and all others.
+    let text = r#"{"OCIVersion": "1.0.0", "Root": {"PATH": "rootfs", "readOnly": true},
+        "linux": {"Devices": [{"path": "/dev/x", "TYPE": "c", "major": 1}],
+            "resources": {"hugepageLimits": [{"pagesize": "2MB", "limit": 5}]}}}"#;
+    let config = from_slice(text.as_bytes().to_vec()).unwrap();
+    assert_eq!(config.spec.root().as_ref().unwrap().readonly(), Some(true));
+    assert_eq!(
+        config.spec.resources().unwrap().hugepage_limits().as_ref().unwrap()[0].page_size().as_str(),
+        "2MB"
+    );
+    let line = validate(&config, &plain(), &Options::default(), vec![]).unwrap_err().to_string();
+    assert!(line.contains("linux.devices[0].minor: must be specified"), "{line}");
+    for (text, want) in [
+        (r#"{"ociVersion": "1.0.0", "Root": {"path": "r"}}"#, Ok(vec![])),
+        (
+            r#"{"ociVersion": "1.0.0", "root": {"path": "r"}, "process": {"Args": ["x"], "cwd": "/"}}"#,
+            Ok(vec![]),
+        ),
+        (
+            r#"{"ociVersion": "1.0.0", "root": {"path": "r"}, "process": {"args": ["x"], "CWD": "/"}}"#,
+            Ok(vec![]),
+        ),
+        (
+            r#"{"ociVersion": "1.0.0", "root": {"path": "r"}, "linux":
+                {"resources": {"hugepageLimits": [{"pagesize": "2MB", "Limit": 5}]}}}"#,
+            Ok(vec![]),
+        ),
+    ] {
+        assert_eq!(judge(&parsed(text)), want, "{text}");
+    }
+    // The exact one is preferred.
+    let both =
+        r#"{"ociversion": "x", "ociVersion": "1.0.0", "root": {"Path": "a", "path": "b"}, "process": 5}"#;
+    let config = from_slice(both.as_bytes().to_vec()).unwrap();
+    assert_eq!(config.spec.root().as_ref().unwrap().path().to_str(), Some("b"));
+}
+
+#[test]
+fn what_is_no_character_is_replaced_as_by_go() {
+    let read = |value: &[u8]| {
+        let text =
+            [br#"{"ociVersion": "1.0.0", "root": {"path": "r"}, "annotations": {"a": ""#, value, b"\"}}"]
+                .concat();
+        let config = from_slice(text).map_err(|e| e.to_string())?;
+        serde_json::from_str::<Value>(&config.raw).map_err(|e| e.to_string())?;
+        Ok::<_, String>(config.spec.annotations().as_ref().unwrap()["a"].clone())
+    };
+    let cases: [(&[u8], &str); 8] = [
+        (br"\ud800", "\u{fffd}"),
+        (br"\uDFFF!", "\u{fffd}!"),
+        (br"\ud83d\ude00", "\u{1f600}"),
+        (br"\ud800\ud83d\ude00", "\u{fffd}\u{1f600}"),
+        (br"\ud800\u0041", "\u{fffd}A"),
+        (br"\\ud800 \ud800x", "\\ud800 \u{fffd}x"),
+        (b"\xff\xc3\xa9", "\u{fffd}\u{e9}"),
+        (b"\\ud800\xc3\xa9", "\u{fffd}\u{e9}"),
+    ];
+    for (written, want) in cases {
+        assert_eq!(read(written).as_deref(), Ok(want), "{:?}", String::from_utf8_lossy(written));
+    }
+    for wrong in [&br"\ud8"[..], br"\u12x4", br"\"] {
+        assert!(read(wrong).is_err());
     }
 }

@@ -69,8 +69,15 @@ fn processes() {
         (process(json!({"user": {"umask": 0o777}})), ""),
         (process(json!({"user": {"umask": 0o1000}})), "process.user.umask: 512 is larger than 511 (0777)"),
         (process(json!({"consoleSize": {"height": 65535, "width": 0}})), ""),
+        (process(json!({"consoleSize": {"height": 65536, "width": 1}})), ""),
+        (process(json!({"user": {"uid": u32::MAX}})), "process.user.uid: 4294967295 is not an id"),
+        (process(json!({"user": {"gid": u32::MAX}})), "process.user.gid: 4294967295 is not an id"),
         (
-            process(json!({"consoleSize": {"height": 65536, "width": 1}})),
+            process(json!({"user": {"additionalGids": [1, u32::MAX]}})),
+            "process.user.additionalGids[1]: 4294967295 is not an id",
+        ),
+        (
+            process(json!({"terminal": true, "consoleSize": {"height": 65536, "width": 1}})),
             "process.consoleSize: height and width must not be larger than 65535",
         ),
         (process(json!({"oomScoreAdj": -1000})), ""),
@@ -134,7 +141,7 @@ fn schedulers() {
 fn security_modules_that_are_not_there() {
     let error = |host: &Host, members| {
         let config = read_value(&with(process(members)));
-        validate(&config, host, &Options::default()).map_err(|e| (e.kind(), e.to_string()))
+        validate(&config, host, &Options::default(), vec![]).map_err(|e| (e.kind(), e.to_string()))
     };
     let unsupported = |text: &str| Err((Kind::Unsupported, format!("config.json: {text}")));
     assert_eq!(
@@ -374,11 +381,10 @@ fn a_zoo_of_mistakes_is_told_at_once() {
         }
     });
     let config = from_slice(zoo.to_string().into_bytes()).unwrap();
-    let error = validate(&config, &plain(), &Options::default()).unwrap_err();
+    let error = validate(&config, &plain(), &Options::default(), vec![]).unwrap_err();
     let line = error.to_string();
     assert_eq!((error.kind(), line.lines().count()), (Kind::Config, 1));
     let want = [
-        "linux.devices[0].major: must be specified",
         "root.path: expected a string, found number 5",
         "root.readonly: expected true or false, found string \"yes\"",
         "process.user.uid: expected an unsigned 32-bit number, found string \"abc\"",
@@ -397,6 +403,7 @@ fn a_zoo_of_mistakes_is_told_at_once() {
         "linux.resources.unified.x: expected a string, found number 1",
         "linux.namespaces[1].type: unknown value \"utss\", expected one of pid, network, mount, ipc, uts, user, cgroup, time",
         "linux.seccomp.defaultAction: unknown value \"SCMP_ACT_MAYBE\"",
+        "linux.devices[0].major: must be specified",
         "ociVersion: \"one\" is not a version",
         "process.cwd: must be an absolute path, not \"relative\"",
         "process.env[2]: invalid environment variable: missing '='",
@@ -414,8 +421,6 @@ fn a_zoo_of_mistakes_is_told_at_once() {
         "linux.rootfsPropagation: rootfsPropagation=\"sideways\" is not supported",
         "linux.resources.cpu.period: 1 is not between 1000 and 1000000 microseconds",
         "linux.resources.hugepageLimits[0].pageSize: \"big\" is not a size",
-        "linux.seccomp.syscalls[0].names: must contain at least one entry",
-        "linux.seccomp.syscalls[0].errnoRet: the action SCMP_ACT_LOG does not return a number",
     ];
     let mut last = 0;
     for text in want {

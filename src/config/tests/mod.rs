@@ -58,7 +58,7 @@ fn read_value(config: &Value) -> Config {
 /// Reads and judges: the warnings, or the error's line.
 fn judge_on(host: &Host, options: Options, config: &Value) -> Result<Vec<String>, String> {
     match from_slice(config.to_string().into_bytes()) {
-        Ok(config) => validate(&config, host, &options).map_err(|e| e.to_string()),
+        Ok(config) => validate(&config, host, &options, vec![]).map_err(|e| e.to_string()),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -129,7 +129,7 @@ fn good_configs_are_good() {
 fn ordinary_configs_are_read_once() {
     for text in [DOCKER.to_owned(), default_spec::default_spec(default_spec::Choices::default())] {
         let spec: Spec = serde_json::from_str(&text).unwrap();
-        assert!(!mend::spec_needs_second_look(&spec));
+        assert!(!mend::spec_needs_second_look(&spec, &text));
         assert_eq!(from_slice(text.into_bytes()).unwrap().spec, spec);
     }
 }
@@ -163,7 +163,7 @@ fn how_long_reading_takes() {
         let config = from_slice(text.as_bytes().to_vec()).unwrap();
         let start = std::time::Instant::now();
         for _ in 0..rounds {
-            std::hint::black_box(validate(&config, &host, &Options::default()).unwrap());
+            std::hint::black_box(validate(&config, &host, &Options::default(), vec![]).unwrap());
         }
         println!("{name}: {} bytes, read {read:?}, judge {:?}", text.len(), start.elapsed() / rounds);
     }

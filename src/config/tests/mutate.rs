@@ -261,7 +261,7 @@ fn bytes_changed_anywhere() {
         let mut changed = text.to_vec();
         changed[n] = bytes[n % bytes.len()];
         if let Ok(config) = from_slice(changed) {
-            let _ = validate(&config, &able(), &Options::default());
+            let _ = validate(&config, &able(), &Options::default(), vec![]);
         }
     }
 }

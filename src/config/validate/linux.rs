@@ -40,9 +40,6 @@ impl Judge<'_> {
         if let Some(resources) = linux.resources() {
             self.resources("linux.resources.", resources, resources::For::Create);
         }
-        if let Some(seccomp) = linux.seccomp() {
-            self.seccomp(seccomp);
-        }
     }
 
     fn propagation(&mut self, linux: &Linux) {
@@ -127,10 +124,14 @@ impl Judge<'_> {
                 self.bad(at.clone(), format!("invalid network device name {}", quote(name)));
             }
             let new = device.name().as_deref().unwrap_or_default();
-            if !new.is_empty() && !valid_device_name(new) {
+            if !new.is_empty() && !valid_device_name(&new.replacen("%d", "0", 1)) {
                 self.bad(format!("{at}.name"), format!("invalid network device name {}", quote(new)));
             }
             let inside = if new.is_empty() { name } else { new };
+            // Each device gets another number.
+            if inside.contains('%') {
+                continue;
+            }
             if let Some(other) = seen.insert(inside, name) {
                 let text = format!("{} is the name of {} in the container", quote(inside), quote(other));
                 self.bad(at, text);
@@ -168,6 +169,9 @@ impl Judge<'_> {
                 if !(0..1 << bits).contains(&number) {
                     self.bad(format!("{at}.{key}"), format!("{number} is not a device number"));
                 }
+            }
+            for (key, id) in [("uid", device.uid()), ("gid", device.gid())] {
+                self.id(|| format!("{at}.{key}"), id.unwrap_or_default());
             }
             let clash = list[..i].iter().position(|other| {
                 let same = kind(other.typ()) == kind(device.typ()) && other.numbers() == device.numbers();
@@ -252,7 +256,7 @@ impl Judge<'_> {
     }
 }
 
-/// As the kernel's `dev_valid_name`; and it would replace a `%d` by a number.
+/// As the kernel's `dev_valid_name`; and no device can have a `%` in its name, which stands for a number to be found.
 fn valid_device_name(name: &str) -> bool {
     let odd = |b: u8| matches!(b, b'/' | b':' | b'%') || b == 0 || b == 0x0b || b.is_ascii_whitespace();
     !name.is_empty() && name.len() < 16 && name != "." && name != ".." && !name.bytes().any(odd)

@@ -8,7 +8,6 @@ mod mounts;
 mod namespaces;
 mod process;
 mod resources;
-mod seccomp;
 
 use std::path::Path;
 
@@ -17,7 +16,7 @@ use oci_spec::runtime::{LinuxNamespaceType, LinuxResources, Process, Spec};
 use super::access::{HookKind, NamespaceExt, SpecExt};
 use super::problems::{Problems, quote};
 use super::{Config, OCI_VERSION};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::host::{Facts, Host};
 
 /// What the command line says that decides about a config.
@@ -33,9 +32,12 @@ pub struct Options {
 
 /// Judges a config. Returns everything to be logged as a warning, what [`super::load`] found included.
 ///
+/// `found` are the mistakes that those have found who plan what it asks for, each with its JSON path as the outermost
+/// words: a user is told all at once.
+///
 /// The error names all problems in one line. Its kind is `Config`, or `Unsupported` when the document
 /// is right but this machine cannot do what it asks for.
-pub fn validate(config: &Config, host: &Host, options: &Options) -> Result<Vec<String>> {
+pub fn validate(config: &Config, host: &Host, options: &Options, found: Vec<Error>) -> Result<Vec<String>> {
     let mut judge = Judge {
         host,
         options: *options,
@@ -43,13 +45,16 @@ pub fn validate(config: &Config, host: &Host, options: &Options) -> Result<Vec<S
         warnings: config.warnings.clone(),
     };
     judge.spec(&config.spec);
-    if !judge.problems.is_empty() {
-        for (path, name) in super::spelling::in_another_case(&config.raw) {
-            judge.bad(path, format!("unknown key, ignored: perhaps {name} is meant"));
-        }
-    }
+    found.into_iter().for_each(|error| judge.problems.found(error));
     judge.problems.into_result("config.json")?;
     Ok(judge.warnings)
+}
+
+/// The same mistakes as one error, where nothing else is judged.
+pub fn refusal(found: Vec<Error>) -> Error {
+    let mut problems = Problems::default();
+    found.into_iter().for_each(|error| problems.found(error));
+    problems.into_result("config.json").err().unwrap_or_else(|| Error::new(Kind::Config, "config.json"))
 }
 
 /// Judges a process that was put together from the stored one and the flags of `exec`.
@@ -97,6 +102,13 @@ impl Judge<'_> {
     fn no_nul(&mut self, path: impl FnOnce() -> String, text: &str) {
         if text.contains('\0') {
             self.bad(path(), "contains a nul byte (\\x00)");
+        }
+    }
+
+    /// To setresuid(2), setgroups(2) and chown(2) the highest number says "leave it as it is", which is root's.
+    fn id(&mut self, path: impl FnOnce() -> String, id: u32) {
+        if id == u32::MAX {
+            self.bad(path(), format!("{id} is not an id"));
         }
     }
 

@@ -70,7 +70,8 @@ impl Judge<'_> {
         let Some(process) = spec.process() else { return };
         let user = process.user();
         let mut check = |path: String, maps: &[LinuxIdMapping], id: u32| {
-            if !maps.is_empty() && !maps_id(maps, id) {
+            // What is no id at all has been told.
+            if !maps.is_empty() && id != u32::MAX && !maps_id(maps, id) {
                 self.bad(path, format!("{id} is not mapped in the user namespace"));
             }
         };

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use oci_spec::runtime::{
-    Capability, LinuxCapabilities, LinuxSchedulerPolicy as Policy, PosixRlimitType, Process, Scheduler,
+    Capability, LinuxCapabilities, LinuxSchedulerPolicy as Policy, PosixRlimitType, Process, Scheduler, User,
 };
 
 use super::Judge;
@@ -34,10 +34,12 @@ impl Judge<'_> {
             }
             self.no_nul(|| format!("{at}env[{i}]"), text);
         }
+        self.user(at, process.user());
         if let Some(umask) = process.user().umask().filter(|umask| *umask > 0o777) {
             self.bad(path("user.umask"), format!("{umask} is larger than 511 (0777)"));
         }
-        if let Some(size) = process.console_size()
+        // Without a terminal it MUST be ignored (config.md, "Process").
+        if let Some(size) = process.console_size().filter(|_| process.wants_terminal())
             && size.height().max(size.width()) > u64::from(u16::MAX)
         {
             self.bad(path("consoleSize"), "height and width must not be larger than 65535");
@@ -65,6 +67,15 @@ impl Judge<'_> {
             }
         }
         self.labels(at, process);
+    }
+
+    fn user(&mut self, at: &str, user: &User) {
+        let groups = user.additional_gids().iter().flatten().enumerate();
+        let groups = groups.map(|(i, gid)| (format!("additionalGids[{i}]"), *gid));
+        let all = [("uid".to_owned(), user.uid()), ("gid".to_owned(), user.gid())].into_iter().chain(groups);
+        for (key, id) in all {
+            self.id(|| format!("{at}user.{key}"), id);
+        }
     }
 
     fn rlimits(&mut self, at: &str, process: &Process) {

@@ -8,6 +8,16 @@ use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxDeviceType, LinuxMemory, Li
 use super::Judge;
 use crate::config::problems::{member, quote};
 
+/// Files of a cgroup that are no limits, and what writing to them does.
+const NO_LIMITS: [(&str, &str); 6] = [
+    ("cgroup.procs", "moves processes"),
+    ("cgroup.threads", "moves threads"),
+    ("cgroup.kill", "kills processes"),
+    ("cgroup.freeze", "stops processes, which is for pause and resume"),
+    ("cgroup.type", "changes what a cgroup can hold"),
+    ("cgroup.subtree_control", "gives controllers to cgroups below, which then hold the processes"),
+];
+
 /// What the resources are for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum For {
@@ -62,8 +72,8 @@ impl Judge<'_> {
                 self.bad(format!("{at}.type"), "invalid cgroup device type, expected one of a, b, c");
             }
             for (key, number) in [("major", rule.major()), ("minor", rule.minor())] {
-                // -1 stands for all, as for runc.
-                if let Some(number) = number.filter(|n| !(-1..=i64::from(u32::MAX)).contains(n)) {
+                // -1 stands for all, as for runc. So does the highest number, to cgroup v1.
+                if let Some(number) = number.filter(|n| !(-1..i64::from(u32::MAX)).contains(n)) {
                     self.bad(format!("{at}.{key}"), format!("{number} is not a device number"));
                 }
             }
@@ -161,6 +171,8 @@ impl Judge<'_> {
                 let text =
                     format!("unified resource {} must be in the form CONTROLLER.PARAMETER", quote(key));
                 self.bad(path.clone(), text);
+            } else if let Some((_, does)) = NO_LIMITS.iter().find(|(name, _)| name == key) {
+                self.bad(path.clone(), format!("is no limit: {key} {does}"));
             }
             if key.contains('\0') || value.contains('\0') {
                 self.bad(path, "contains a nul byte (\\x00)");

@@ -1,33 +1,27 @@
 //! `linux.resources` as the list of files to write, once for cgroup v2 and once for v1.
 //!
-//! Follows runc 1.5: 0 means "not set" for limits that cannot be 0, what v2 has no word for (swappiness,
-//! real-time scheduling, net_cls, net_prio, kernel memory, leaf weights) is left out there, and memory and
-//! swap, one sum in the specification, are two limits in v2.
+//! Follows runc 1.5: 0 means "not set" for limits that cannot be 0, and memory and swap, one sum in the specification,
+//! are two limits in v2. What v2 has no word for is in [`super::lacks`].
 
-use super::{MemoryFloor, Tolerate, Write, wrong};
+use super::{Dialect, Lack, MemoryFloor, Tolerate, Write, lacks, wrong};
 use crate::error::{Error, Kind, Result};
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources, LinuxThrottleDevice};
 use std::borrow::Cow;
 
 /// All limits but the devices'.
+#[derive(Default)]
 pub(super) struct Limits {
-    pub v2: Result<Vec<Write>>,
-    pub v1: Result<Vec<Write>>,
+    pub v2: Dialect,
+    pub v1: Dialect,
     pub memory_floor: Option<MemoryFloor>,
 }
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { v2: Ok(Vec::new()), v1: Ok(Vec::new()), memory_floor: None }
-    }
-}
-
-/// Both dialects being written; the first thing a dialect cannot say takes its place.
+/// Both dialects being written.
 struct Out<'a> {
     v2: Vec<Write>,
     v1: Vec<Write>,
-    v2_refused: Option<Error>,
-    v1_refused: Option<Error>,
+    v2_lacks: Vec<Lack>,
+    v1_lacks: Vec<Lack>,
     problems: &'a mut Vec<Error>,
 }
 
@@ -67,7 +61,8 @@ impl Write {
 
 impl Limits {
     pub(super) fn new(resources: &LinuxResources, problems: &mut Vec<Error>) -> Limits {
-        let mut out = Out { v2: Vec::new(), v1: Vec::new(), v2_refused: None, v1_refused: None, problems };
+        let v2_lacks = lacks::of_v2(resources);
+        let mut out = Out { v2: Vec::new(), v1: Vec::new(), v2_lacks, v1_lacks: Vec::new(), problems };
         if let Some(pids) = resources.pids() {
             out.pids(pids.limit());
         }
@@ -83,8 +78,8 @@ impl Limits {
         out.network(resources);
         out.unified(resources);
         Limits {
-            v2: out.v2_refused.map_or(Ok(out.v2), Err),
-            v1: out.v1_refused.map_or(Ok(out.v1), Err),
+            v2: Dialect { writes: out.v2, lacks: out.v2_lacks },
+            v1: Dialect { writes: out.v1, lacks: out.v1_lacks },
             memory_floor,
         }
     }
@@ -100,19 +95,21 @@ impl Out<'_> {
         self.problems.push(wrong(field, what));
     }
 
-    fn refuse_v1(&mut self, field: &'static str, what: impl Into<Text>) {
-        self.v1_refused.get_or_insert_with(|| Error::new(Kind::Unsupported, what).context(field));
+    fn refuse_v1(&mut self, controller: &'static str, field: &'static str, what: &'static str) {
+        let why = Error::new(Kind::Unsupported, what).context(field);
+        self.v1_lacks.push(Lack { controller, why, optional: false });
     }
 
-    fn refuse_v2(&mut self, field: &'static str, what: &'static str) {
-        self.v2_refused.get_or_insert_with(|| Error::new(Kind::Config, what).context(field));
+    fn refuse_v2(&mut self, controller: &'static str, field: &'static str, what: &'static str) {
+        let why = Error::new(Kind::Config, what).context(field);
+        self.v2_lacks.push(Lack { controller, why, optional: false });
     }
 
-    /// A limit of 0 cannot be set; runc makes it 1, the process itself.
+    /// 0 is no limit, as for runc up to 1.3 and for crun, whatever newer runtimes read in it: Podman 3.4 to 5.4.1 write it
+    /// for `--pids-limit=-1` and CRI-O before 1.29 for no limit at all. Nobody writes it for a container that cannot fork.
     fn pids(&mut self, limit: i64) {
         let value = match limit {
-            0 => "1".to_owned(),
-            n if n < 0 => "max".to_owned(),
+            n if n <= 0 => "max".to_owned(),
             n => n.to_string(),
         };
         self.both(write("pids", "pids.max", value, "linux.resources.pids.limit"));
@@ -134,13 +131,13 @@ impl Out<'_> {
             }
             Ok(Some(n)) => self.v2.push(write("memory", "memory.swap.max", v2_number(n), SWAP)),
             Ok(None) => {}
-            Err(why) => self.refuse_v2(SWAP, why),
+            Err(why) => self.refuse_v2("memory", SWAP, why),
         }
         // The v1 kernel would say no more than "invalid argument".
         if let (Some(limit), Some(sum @ 1..)) = (limit, swap)
             && sum < limit
         {
-            self.refuse_v1(SWAP, SUM_TOO_SMALL);
+            self.refuse_v1("memory", SWAP, SUM_TOO_SMALL);
         }
         if let Some(n) = limit {
             self.v2.push(write("memory", "memory.max", v2_number(n), LIMIT));
@@ -175,6 +172,12 @@ impl Out<'_> {
             if let Some(n) = value.filter(|n| *n != 0) {
                 self.v1.push(write("memory", file, n, field).tolerate(Tolerate::Anything));
             }
+        }
+        if let Some(hierarchy) = memory.use_hierarchy() {
+            let field = "linux.resources.memory.useHierarchy";
+            let write = write("memory", "memory.use_hierarchy", u8::from(hierarchy), field);
+            // A kernel without the file always counts that way.
+            self.v1.push(if hierarchy { write.tolerate(Tolerate::Missing) } else { write });
         }
         if memory.disable_oom_killer() == Some(true) {
             let field = "linux.resources.memory.disableOOMKiller";
@@ -214,9 +217,9 @@ impl Out<'_> {
             self.v2.push(write("cpu", "cpu.weight", cpu_weight(shares), SHARES));
             // The v1 kernel would silently take the nearest value it allows.
             if shares < 2 {
-                self.refuse_v1(SHARES, "the minimum allowed cpu-shares is 2");
+                self.refuse_v1("cpu", SHARES, "the minimum allowed cpu-shares is 2");
             } else if shares > 262_144 {
-                self.refuse_v1(SHARES, "the maximum allowed cpu-shares is 262144");
+                self.refuse_v1("cpu", SHARES, "the maximum allowed cpu-shares is 262144");
             }
             self.v1.push(write("cpu", "cpu.shares", shares, SHARES));
         }
@@ -372,7 +375,7 @@ impl Out<'_> {
         let mut keys: Vec<_> = resources.unified().iter().flatten().collect();
         keys.sort_by_key(|(key, _)| *key);
         if !keys.is_empty() {
-            self.refuse_v1(FIELD, "cannot be used with cgroup v1");
+            self.refuse_v1("cgroup", FIELD, "cannot be used with cgroup v1");
         }
         for (key, value) in keys {
             if key.contains('/') {

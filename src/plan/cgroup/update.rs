@@ -11,6 +11,10 @@ use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
 pub fn complete(holds: &LinuxResources, change: &LinuxResources) -> LinuxResources {
     let mut complete = change.clone();
     complete.set_devices(None);
+    // As every 0 of an update: not given. runc up to 1.3 and crun leave the limit alone, too.
+    if complete.pids().as_ref().is_some_and(|pids| pids.limit() == 0) {
+        complete.set_pids(None);
+    }
     if let (Some(old), Some(new)) = (holds.memory(), complete.memory_mut()) {
         complete_memory(old, new);
     }
@@ -171,6 +175,13 @@ mod tests {
             holds = hold(&holds, &resources(&change));
             assert_eq!(shown(&holds), json!({"memory": memory, "cpu": cpu}), "{change}");
         }
+    }
+
+    #[test]
+    fn a_pids_limit_of_zero_changes_nothing() {
+        assert_eq!(completed(json!({}), json!({"pids": {"limit": 0}})), json!({}));
+        let unlimited = json!({"pids": {"limit": -1}});
+        assert_eq!(completed(json!({}), unlimited.clone()), unlimited);
     }
 
     #[test]

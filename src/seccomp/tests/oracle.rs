@@ -448,3 +448,92 @@ fn random_profiles_mean_what_they_say() {
     let (compared, _) = random_profiles(50, false);
     assert!(compared > 200_000, "{compared} compared");
 }
+
+/// Rules that ask the same few arguments again and again, for few and for many values, of one action.
+fn crowded_profile(rng: &mut Rng, names: &[&str]) -> LinuxSeccomp {
+    let mut rules = Vec::new();
+    for _ in 0..4 {
+        let name = names[rng.below(names.len())];
+        if table::multiplexed(table::find(name).unwrap()) != table::Multiplexed::No {
+            continue;
+        }
+        let (pool, ops) = ([3, 20, 400][rng.below(3)], [1, 2, 7][rng.below(3)]);
+        for _ in 0..rng.below(120) {
+            let first = rng.below(3);
+            let mut args = Vec::new();
+            for index in [first, first + 1 + rng.below(2)].into_iter().take(1 + rng.below(2)) {
+                let mut value = rng.below(pool) as u64;
+                if rng.below(4) == 0 {
+                    value |= (rng.below(3) as u64) << 32;
+                }
+                let mask = [u64::MAX, 0xff, 0xffff_0000, 7 << 32][rng.below(4)];
+                let op = OPS[rng.below(ops)];
+                args.push(if op == Cmp::ScmpCmpMaskedEq {
+                    arg(index, op, mask, value)
+                } else {
+                    arg(index, op, value, 0)
+                });
+            }
+            rules.push(rule(&[name], Act::ScmpActErrno, Some(7), args));
+        }
+    }
+    profile(Act::ScmpActAllow, None, rules)
+}
+
+#[test]
+fn many_rules_for_the_same_arguments_mean_what_they_say() {
+    let names: Vec<&str> = known().iter().map(String::as_str).collect();
+    let mut rng = Rng(0xc0de);
+    let mut compared = 0;
+    for round in 0..40 {
+        let profile = crowded_profile(&mut rng, &names);
+        let native = if round % 2 == 0 { Arch::ScmpArchX86_64 } else { ORACLE_ARCHS[rng.below(19)] };
+        compared += compare(&profile, native, false, &mut rng).unwrap();
+    }
+    assert!(compared > 200_000, "{compared} compared");
+}
+
+/// libseccomp 2.5.4 needs 3025 instructions for the first of these, and four seconds.
+#[test]
+fn three_thousand_values_of_one_argument_fit_as_with_libseccomp() {
+    type Case = (u64, i32, Option<u64>);
+    // The value, the errno, and what the next argument has to be.
+    let patterns: [fn(u64) -> Case; 6] = [
+        |n| (n * 7, 1, None),
+        |n| (n, 1, None),
+        |n| (n * 3 / 2, 1 + n as i32 % 2, None),
+        |n| ((n * 7) | (5 << 32), 1 + n as i32 % 50, None),
+        |n| (((n % 3) << 32) | (n * 5), 1, None),
+        |n| (n * 7, 1, Some(9)),
+    ];
+    for (index, pattern) in patterns.iter().enumerate() {
+        let cases: Vec<Case> = (0..3000).map(pattern).collect();
+        let rules = cases.iter().map(|(value, errno, next)| {
+            let args =
+                [Some(arg(1, Cmp::ScmpCmpEq, *value, 0)), next.map(|next| arg(2, Cmp::ScmpCmpEq, next, 0))];
+            rule(&["ioctl"], Act::ScmpActErrno, Some(*errno as u32), args.into_iter().flatten().collect())
+        });
+        let profile = profile(Act::ScmpActAllow, None, rules.collect());
+        let ours = compile_on(arch::info(Arch::ScmpArchX86_64), &profile, &Support::ALL).unwrap().filter;
+        check_program(&ours);
+        println!("pattern {index}: {} instructions", ours.len());
+        let ask = |value: u64, next: u64| {
+            let args = [0, value, next, 0, 0, 0];
+            bpf::run(&ours, &Call { nr: 16, arch: 0xc000_003e, args, big_endian: false })
+        };
+        let values: BTreeSet<u64> = cases.iter().map(|case| case.0).collect();
+        let mut worst = 0;
+        for (value, errno, next) in &cases {
+            let (verdict, steps) = ask(*value, next.unwrap_or(0));
+            assert_eq!(verdict, 0x5_0000 | *errno as u32, "pattern {index}, {value}");
+            worst = worst.max(steps);
+            for (value, next) in
+                [(value ^ 1 << 40, next.unwrap_or(0)), (value + 1, next.unwrap_or(0)), (*value, 10)]
+            {
+                let held = values.contains(&value) && cases[0].2.is_none_or(|wanted| wanted == next);
+                assert_eq!(ask(value, next).0 != 0x7fff_0000, held, "pattern {index}, {value}");
+            }
+        }
+        println!("pattern {index}: at most {worst} instructions for a call");
+    }
+}

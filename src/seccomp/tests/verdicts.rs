@@ -53,7 +53,8 @@ fn x86_64(profile: &LinuxSeccomp) -> Judge {
 }
 
 fn refused(profile: &LinuxSeccomp) -> String {
-    compile(profile, &Support::ALL).unwrap_err().to_string()
+    let errors = compile(profile, &Support::ALL).unwrap_err();
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 #[test]
@@ -337,16 +338,20 @@ fn what_is_refused() {
     let cases = [
         (
             profile(Act::ScmpActNotify, None, vec![]),
-            "linux.seccomp.defaultAction: SCMP_ACT_NOTIFY cannot be the default action",
+            "linux.seccomp.defaultAction: SCMP_ACT_NOTIFY cannot be used as default action",
         ),
         (
             notify(&["read", "write"]),
-            "linux.seccomp.syscalls[0].names[1]: SCMP_ACT_NOTIFY cannot be used for write",
+            "linux.seccomp.syscalls[0].names[1]: SCMP_ACT_NOTIFY cannot be used for the write syscall; \
+             linux.seccomp.listenerPath: must be specified: syscalls[0] has the action SCMP_ACT_NOTIFY",
         ),
-        (notify(&["read"]), "linux.seccomp.listenerPath: missing, but a rule has SCMP_ACT_NOTIFY"),
+        (
+            notify(&["read"]),
+            "linux.seccomp.listenerPath: must be specified: syscalls[0] has the action SCMP_ACT_NOTIFY",
+        ),
         (
             allow(vec![rule(&["read", ""], Act::ScmpActLog, None, vec![])]),
-            "linux.seccomp.syscalls[0].names[1]: empty name",
+            "linux.seccomp.syscalls[0].names[1]: must not be empty",
         ),
         (
             allow(vec![rule(
@@ -355,29 +360,54 @@ fn what_is_refused() {
                 None,
                 vec![arg(0, Cmp::ScmpCmpEq, 1, 0), arg(6, Cmp::ScmpCmpEq, 1, 0)],
             )]),
-            "linux.seccomp.syscalls[0].args[1].index: 6 is above 5, a system call has six arguments",
+            "linux.seccomp.syscalls[0].args[1].index: 6 is not between 0 and 5",
         ),
         (
             allow(vec![rule(&["read"], Act::ScmpActErrno, Some(4096), vec![])]),
-            "linux.seccomp.syscalls[0].errnoRet: 4096 is above 4095",
+            "linux.seccomp.syscalls[0].errnoRet: 4096 is larger than 4095",
         ),
         (
             profile(Act::ScmpActTrace, Some(65536), vec![]),
-            "linux.seccomp.defaultErrnoRet: 65536 is above 65535",
+            "linux.seccomp.defaultErrnoRet: 65536 is larger than 65535",
         ),
     ];
     for (profile, message) in cases {
         assert_eq!(refused(&profile), message);
     }
+    let none = allow(vec![rule(&[], Act::ScmpActErrno, None, vec![])]);
+    assert_eq!(refused(&none), "linux.seccomp.syscalls[0].names: must contain at least one entry");
+    let all = profile(
+        Act::ScmpActErrno,
+        Some(5000),
+        vec![
+            rule(&[""], Act::ScmpActErrno, Some(4096), vec![arg(9, Cmp::ScmpCmpEq, 1, 0)]),
+            rule(&["write"], Act::ScmpActNotify, None, vec![]),
+        ],
+    );
+    assert_eq!(
+        refused(&all),
+        "linux.seccomp.defaultErrnoRet: 5000 is larger than 4095; \
+         linux.seccomp.syscalls[0].names[0]: must not be empty; \
+         linux.seccomp.syscalls[0].errnoRet: 4096 is larger than 4095; \
+         linux.seccomp.syscalls[0].args[0].index: 9 is not between 0 and 5; \
+         linux.seccomp.syscalls[1].names[0]: SCMP_ACT_NOTIFY cannot be used for the write syscall; \
+         linux.seccomp.listenerPath: must be specified: syscalls[1] has the action SCMP_ACT_NOTIFY"
+    );
+    let mut listener = allow(vec![]);
+    listener.set_listener_path(Some("relative".into()));
+    assert!(compile(&listener, &Support::ALL).is_ok(), "nothing is sent there");
+    listener.set_syscalls(Some(vec![rule(&["read"], Act::ScmpActNotify, None, vec![])]));
+    let want = "linux.seccomp.listenerPath: must be an absolute path, not \"relative\"";
+    assert_eq!(refused(&listener), want);
     let mut metadata = allow(vec![]);
     metadata.set_listener_metadata(Some("x".to_owned()));
-    assert_eq!(refused(&metadata), "linux.seccomp.listenerMetadata: set without listenerPath");
+    assert_eq!(refused(&metadata), "linux.seccomp.listenerMetadata: must not be set without listenerPath");
 }
 
 #[test]
 fn what_the_kernel_lacks_is_refused() {
     let none = Support { kill_process: false, log: false, notify: false, flags: 0 };
-    let lacks = |profile: &LinuxSeccomp| compile(profile, &none).unwrap_err().to_string();
+    let lacks = |profile: &LinuxSeccomp| compile(profile, &none).unwrap_err()[0].to_string();
     for action in [Act::ScmpActKillProcess, Act::ScmpActLog, Act::ScmpActNotify] {
         let rules = profile(Act::ScmpActAllow, None, vec![rule(&["read"], action, None, vec![])]);
         assert_eq!(

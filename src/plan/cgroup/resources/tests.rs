@@ -7,8 +7,8 @@ fn limits(json: &str) -> Limits {
     limits
 }
 
-fn show(writes: &Result<Vec<Write>>) -> Vec<String> {
-    writes.as_ref().unwrap().iter().map(|w| format!("{}={}", w.file, w.value)).collect()
+fn show(dialect: &Dialect) -> Vec<String> {
+    dialect.writes.iter().map(|w| format!("{}={}", w.file, w.value)).collect()
 }
 
 fn v2(json: &str) -> Vec<String> {
@@ -56,7 +56,7 @@ fn block_weight_is_linear() {
 #[test]
 fn pids_absent_zero_unlimited() {
     assert!(v2("{}").is_empty() && v1("{}").is_empty());
-    for (limit, value) in [("0", "1"), ("-1", "max"), ("7", "7")] {
+    for (limit, value) in [("0", "max"), ("-1", "max"), ("7", "7")] {
         let json = format!(r#"{{"pids":{{"limit":{limit}}}}}"#);
         assert_eq!(v2(&json), [format!("pids.max={value}")]);
         assert_eq!(v1(&json), [format!("pids.max={value}")]);
@@ -86,22 +86,23 @@ fn memory_and_swap() {
 fn swap_alone_means_nothing_to_v2_and_a_sum_below_its_part_to_nobody() {
     let alone = limits(r#"{"memory":{"swap":100}}"#);
     let words = "linux.resources.memory.swap: unable to set swap limit without memory limit";
-    assert_eq!(alone.v2.unwrap_err().to_string(), words);
-    assert!(alone.v1.is_ok());
+    assert_eq!(alone.v2.writes().unwrap_err().to_string(), words);
+    assert!(alone.v1.writes().is_ok());
     let small = limits(r#"{"memory":{"limit":100,"swap":50}}"#);
     let words = "linux.resources.memory.swap: memory+swap limit should be >= memory limit";
-    assert_eq!(small.v2.unwrap_err().to_string(), words);
-    assert_eq!(small.v1.unwrap_err().to_string(), words);
-    assert!(limits(r#"{"memory":{"limit":100,"swap":-1}}"#).v1.is_ok());
+    assert_eq!(small.v2.writes().unwrap_err().to_string(), words);
+    assert_eq!(small.v1.writes().unwrap_err().to_string(), words);
+    assert!(limits(r#"{"memory":{"limit":100,"swap":-1}}"#).v1.writes().is_ok());
 }
 
 #[test]
-fn only_v1_has_kernel_memory_swappiness_and_the_oom_switch() {
-    let json = r#"{"memory":{"kernel":1,"kernelTCP":2,"swappiness":60,"disableOOMKiller":true}}"#;
+fn only_v1_has_kernel_memory_swappiness_hierarchy_and_the_oom_switch() {
+    let json = r#"{"memory":{"kernel":1,"kernelTCP":2,"swappiness":60,"disableOOMKiller":true,"useHierarchy":true}}"#;
     assert!(v2(json).is_empty());
     assert_eq!(
         v1(json).join(" "),
-        "memory.kmem.limit_in_bytes=1 memory.kmem.tcp.limit_in_bytes=2 memory.oom_control=1 memory.swappiness=60"
+        "memory.kmem.limit_in_bytes=1 memory.kmem.tcp.limit_in_bytes=2 memory.use_hierarchy=1 memory.oom_control=1 \
+         memory.swappiness=60"
     );
     assert!(v1(r#"{"memory":{"disableOOMKiller":false,"swappiness":18446744073709551615}}"#).is_empty());
     assert_eq!(
@@ -149,8 +150,8 @@ fn v1_would_clamp_shares() {
         [(1, "minimum allowed cpu-shares is 2"), (300_000, "maximum allowed cpu-shares is 262144")]
     {
         let limits = limits(&format!(r#"{{"cpu":{{"shares":{shares}}}}}"#));
-        assert!(limits.v1.unwrap_err().to_string().contains(words));
-        assert!(limits.v2.is_ok());
+        assert!(limits.v1.writes().unwrap_err().to_string().contains(words));
+        assert!(limits.v2.writes().is_ok());
     }
 }
 
@@ -167,7 +168,7 @@ fn block_io() {
         "io.bfq.weight=500, io.bfq.weight=8:0 10, io.max=8:0 rbps=1, io.max=8:0 wbps=2, io.max=8:0 riops=3, \
          io.max=8:0 wiops=max"
     );
-    let writes = limits(json).v2.unwrap();
+    let writes = limits(json).v2.writes;
     assert_eq!(writes[0].instead, Some(("io.weight", "4950".into())));
     assert_eq!(writes[1].instead, Some(("io.weight", "8:0 1".into())));
     assert_eq!(
@@ -209,7 +210,7 @@ fn unified_wins_on_v2_and_is_refused_on_v1() {
         r#"{"memory":{"limit":100},"unified":{"memory.max":"200","io.max":"8:0 rbps=1\n8:16 rbps=2"}}"#;
     assert_eq!(v2(json), ["io.max=8:0 rbps=1", "io.max=8:16 rbps=2", "memory.max=200"]);
     assert_eq!(
-        limits(json).v1.unwrap_err().to_string(),
+        limits(json).v1.writes().unwrap_err().to_string(),
         "linux.resources.unified: cannot be used with cgroup v1"
     );
     for key in ["a/b", "../memory.max", "memory", "memory.", ".max"] {
@@ -217,4 +218,60 @@ fn unified_wins_on_v2_and_is_refused_on_v1() {
             problem(&format!(r#"{{"unified":{{"{key}":"1"}}}}"#)).starts_with("linux.resources.unified: ")
         );
     }
+}
+
+#[test]
+fn what_v2_cannot_express_is_an_error_and_neutral_values_are_nothing() {
+    for (given, neutral, field) in [
+        (r#"{"memory":{"kernelTCP":1}}"#, r#"{"memory":{"kernelTCP":-1}}"#, "memory.kernelTCP"),
+        (
+            r#"{"memory":{"swappiness":0}}"#,
+            r#"{"memory":{"swappiness":18446744073709551615}}"#,
+            "memory.swappiness",
+        ),
+        (
+            r#"{"memory":{"disableOOMKiller":true}}"#,
+            r#"{"memory":{"disableOOMKiller":false}}"#,
+            "memory.disableOOMKiller",
+        ),
+        (
+            r#"{"memory":{"useHierarchy":false}}"#,
+            r#"{"memory":{"useHierarchy":true}}"#,
+            "memory.useHierarchy",
+        ),
+        (r#"{"cpu":{"realtimePeriod":1}}"#, r#"{"cpu":{"realtimePeriod":0}}"#, "cpu.realtimePeriod"),
+        (r#"{"cpu":{"realtimeRuntime":1}}"#, r#"{"cpu":{"realtimeRuntime":-1}}"#, "cpu.realtimeRuntime"),
+        (r#"{"blockIO":{"leafWeight":10}}"#, r#"{"blockIO":{"leafWeight":0}}"#, "blockIO.leafWeight"),
+        (
+            r#"{"blockIO":{"weightDevice":[{"major":8,"minor":0,"leafWeight":10}]}}"#,
+            r#"{"blockIO":{"weightDevice":[{"major":8,"minor":0,"leafWeight":0}]}}"#,
+            "blockIO.weightDevice.leafWeight",
+        ),
+        (r#"{"network":{"classID":1}}"#, r#"{"network":{"classID":0,"priorities":[]}}"#, "network"),
+        (r#"{"network":{"priorities":[{"name":"a","priority":1}]}}"#, r#"{"network":{}}"#, "network"),
+    ] {
+        let refused = limits(given).v2.writes().unwrap_err().to_string();
+        assert!(refused.starts_with(&format!("linux.resources.{field}: ")), "{refused}");
+        assert!(limits(given).v1.writes().is_ok());
+        assert!(limits(neutral).v2.is_empty(), "{neutral}");
+    }
+}
+
+#[test]
+fn a_limit_of_kernel_memory_is_left_out_of_v2_with_a_warning() {
+    let v2 = limits(r#"{"memory":{"kernel":1}}"#).v2;
+    assert_eq!(v2.writes(), Ok(&[][..]));
+    let warnings: Vec<String> = v2.warnings(None).collect();
+    assert!(
+        warnings.len() == 1 && warnings[0].starts_with("linux.resources.memory.kernel: "),
+        "{warnings:?}"
+    );
+    assert!(limits(r#"{"memory":{"kernel":-1}}"#).v2.is_empty());
+}
+
+#[test]
+fn of_v2_beside_v1_only_the_controllers_count_that_live_there() {
+    let v2 = limits(r#"{"memory":{"swappiness":1},"pids":{"limit":7}}"#).v2;
+    assert_eq!(v2.writes_of(&["pids"]).unwrap().count(), 1);
+    assert!(v2.writes_of(&["pids", "memory"]).is_err());
 }

@@ -1,11 +1,11 @@
 //! Limits and devices as properties of a unit.
 //!
 //! They are taken from the very writes that the limits are, so that the two never differ: systemd writes its properties
-//! into the files again at every `daemon-reload`, and what it did not know of would be lost. What it has no word for,
-//! and what it only rounds, is in the file alone.
+//! into the files again at every `daemon-reload`, and what it did not know of would be lost. What it has no word for is
+//! in the file alone; what it rounds is rounded in the file, too ([`CgroupPlan::round_as_systemd`]).
 
 use super::{Property, Value};
-use crate::plan::cgroup::{Access, DeviceKind, DeviceRule, Devices, Write};
+use crate::plan::cgroup::{Access, CgroupPlan, DeviceKind, DeviceRule, Devices, Write};
 
 /// systemd's "no limit".
 const INFINITY: u64 = u64::MAX;
@@ -108,21 +108,48 @@ fn number(text: &str) -> Option<u64> {
     if matches!(text, "max" | "-1") { Some(INFINITY) } else { text.parse().ok() }
 }
 
-/// systemd counts µs of CPU time a second, and rounds to whole percents; up, so that cgroups below can have what they
-/// are given.
-fn cpu_quota(quota: Option<u64>, period: Option<u64>, out: &mut Vec<Property>) {
+impl CgroupPlan {
+    /// Rounds the CPU quota as systemd does, as runc has it: else the limit would change with the next `daemon-reload`.
+    pub fn round_as_systemd(&mut self) {
+        for write in self.v2.writes.iter_mut().filter(|write| write.file == "cpu.max") {
+            let words = write.value.split_once(' ').and_then(|(quota, period)| {
+                Some((quota.parse().ok()?, period.trim().parse().ok().filter(|n| *n > 0)?))
+            });
+            if let Some((quota, period)) = words {
+                write.value = format!("{} {period}", rounded(quota, period));
+            }
+        }
+        let period = self.v1.writes.iter().find(|write| write.file == "cpu.cfs_period_us");
+        let period = period.and_then(|write| write.value.parse().ok()).filter(|n| *n > 0).unwrap_or(PERIOD);
+        for write in self.v1.writes.iter_mut().filter(|write| write.file == "cpu.cfs_quota_us") {
+            if let Ok(quota) = write.value.parse() {
+                write.value = rounded(quota, period).to_string();
+            }
+        }
+    }
+}
+
+/// The quota of one period that systemd makes of a quota of one period.
+fn rounded(quota: u64, period: u64) -> u64 {
+    let exact = u128::from(per_second(quota, period)) * u128::from(period) / 1_000_000;
+    u64::try_from(exact).unwrap_or(quota).max(quota)
+}
+
+/// µs of CPU time a second. systemd rounds to whole percents; up, so that cgroups below can have what they are given.
+fn per_second(quota: u64, period: u64) -> u64 {
     const PERCENT: u128 = 10_000;
+    let exact = u128::from(quota) * 1_000_000 / u128::from(period);
+    u64::try_from(exact.div_ceil(PERCENT) * PERCENT).unwrap_or(INFINITY)
+}
+
+fn cpu_quota(quota: Option<u64>, period: Option<u64>, out: &mut Vec<Property>) {
     if let Some(period) = period.filter(|n| *n > 0) {
         out.push(("CPUQuotaPeriodUSec".into(), Value::U64(period)));
     }
     let per_second = match (quota, period) {
         (None, None) => return,
         (None | Some(INFINITY), _) => INFINITY,
-        (Some(quota), period) => {
-            let period = u128::from(period.filter(|n| *n > 0).unwrap_or(PERIOD));
-            let exact = u128::from(quota) * 1_000_000 / period;
-            u64::try_from(exact.div_ceil(PERCENT) * PERCENT).unwrap_or(INFINITY)
-        }
+        (Some(quota), period) => per_second(quota, period.filter(|n| *n > 0).unwrap_or(PERIOD)),
     };
     out.push(("CPUQuotaPerSecUSec".into(), Value::U64(per_second)));
 }
@@ -185,18 +212,18 @@ fn allow(rule: &DeviceRule) -> impl Iterator<Item = Value> + use<> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::cgroup::build;
+    use crate::plan::cgroup::{Dialect, build};
     use oci_spec::runtime::LinuxResources;
 
     /// The properties of `resources` in v2's words and in v1's, as text.
     fn properties(resources: &str) -> (Vec<String>, Vec<String>) {
         let resources: LinuxResources = serde_json::from_str(resources).unwrap();
         let plan = build(None, "id", Some(&resources), &[]).unwrap();
-        let show = |writes: crate::error::Result<Vec<Write>>, v2| {
-            let properties = writes.map(|writes| limits(&writes, v2)).unwrap_or_default();
+        let show = |dialect: &Dialect, v2| {
+            let properties = dialect.writes().map(|writes| limits(writes, v2)).unwrap_or_default();
             properties.iter().map(|(name, value)| format!("{name} {}", show(value))).collect()
         };
-        (show(plan.v2, true), show(plan.v1, false))
+        (show(&plan.v2, true), show(&plan.v1, false))
     }
 
     fn show(value: &Value) -> String {
@@ -216,8 +243,8 @@ mod tests {
     fn memory_and_pids() {
         let (v2, v1) =
             properties(r#"{"memory":{"limit":100,"reservation":50,"swap":150},"pids":{"limit":0}}"#);
-        assert_eq!(v2, ["TasksMax 1", "MemorySwapMax 50", "MemoryMax 100", "MemoryLow 50"]);
-        assert_eq!(v1, ["TasksMax 1", "MemoryLimit 100"]);
+        assert_eq!(v2, ["TasksMax max", "MemorySwapMax 50", "MemoryMax 100", "MemoryLow 50"]);
+        assert_eq!(v1, ["TasksMax max", "MemoryLimit 100"]);
         let (v2, v1) = properties(r#"{"memory":{"limit":-1},"pids":{"limit":-1}}"#);
         assert_eq!(v2, ["TasksMax max", "MemorySwapMax max", "MemoryMax max"]);
         assert_eq!(v1, ["TasksMax max", "MemoryLimit max"]);
@@ -263,6 +290,28 @@ mod tests {
     }
 
     #[test]
+    fn a_quota_is_rounded_up_to_whole_percents_in_the_files_too() {
+        for (cpu, v2, v1) in [
+            (r#"{"quota":12345,"period":100000}"#, "13000 100000", "13000"),
+            (r#"{"quota":50000,"period":900000}"#, "54000 900000", "54000"),
+            (r#"{"quota":50000,"period":100000}"#, "50000 100000", "50000"),
+            (r#"{"quota":12345}"#, "13000 100000", "13000"),
+            (r#"{"quota":-1,"period":900000}"#, "max 900000", "-1"),
+        ] {
+            let resources = serde_json::from_str(&format!(r#"{{"cpu":{cpu}}}"#)).unwrap();
+            let mut plan = build(None, "id", Some(&resources), &[]).unwrap();
+            plan.round_as_systemd();
+            let value = |dialect: &Dialect, file| {
+                dialect.writes.iter().find(|w| w.file == file).map(|w| w.value.clone()).unwrap_or_default()
+            };
+            assert_eq!(
+                (value(&plan.v2, "cpu.max").as_str(), value(&plan.v1, "cpu.cfs_quota_us").as_str()),
+                (v2, v1)
+            );
+        }
+    }
+
+    #[test]
     fn block_devices() {
         let (v2, v1) = properties(
             r#"{"blockIO":{"weight":500,"weightDevice":[{"major":8,"minor":0,"weight":50}],
@@ -291,7 +340,7 @@ mod tests {
     fn without_bfq_the_weight_is_the_one_in_the_file() {
         let resources = serde_json::from_str(r#"{"blockIO":{"weight":500}}"#).unwrap();
         let plan = build(None, "id", Some(&resources), &[]).unwrap();
-        let write = &plan.v2.unwrap()[0];
+        let write = &plan.v2.writes().unwrap()[0];
         let value = write.instead.as_ref().unwrap().1.parse().unwrap();
         assert_eq!(in_file(write), Some(("IOWeight".into(), Value::U64(value))));
     }
