@@ -96,6 +96,17 @@ fn is_dead(pid: i32) -> bool {
 }
 
 #[test]
+fn what_shares_the_cgroup_of_a_container_of_runc_lives_on_when_that_is_deleted() {
+    let Some(runc) = other("runc") else { return };
+    let path = format!("/{}", Bundle::new().id);
+    let [gone, other] = [(); 2]
+        .map(|()| start(&runc, Bundle::new().set("/linux/cgroupsPath", json!(path)).does("sleep 1000000")));
+    gone.call("delete --force").ok();
+    assert!(!gone.root.join(&gone.id).exists());
+    assert_eq!(other.status(), "running");
+}
+
+#[test]
 fn the_poststop_hook_of_a_container_of_runc_runs() {
     let Some(runc) = other("runc") else { return };
     let b = Bundle::new().does("sleep 1000000");

@@ -90,6 +90,18 @@ fn without_pivot_root() {
 }
 
 #[test]
+fn the_root_is_the_hosts() {
+    for flags in ["", "--no-pivot"] {
+        let b = Bundle::new().set("/root/path", json!("/")).set("/mounts", json!([])).does("exists /payload");
+        let b = b.set("/linux/maskedPaths", json!([])).set("/linux/readonlyPaths", json!([]));
+        let b = b.mount("tmpfs", "tmpfs", "/dev", "mode=755");
+        let program = b.rootfs().join("payload");
+        let b = b.set("/process/args/0", json!(program));
+        assert_eq!(b.launch(&format!("run {flags}")).run().ok().json(), json!([false]), "{flags}");
+    }
+}
+
+#[test]
 fn a_read_only_root() {
     let b = Bundle::new().set("/root/readonly", json!(true)).mount("tmpfs", "tmpfs", "/rw", "");
     let out = b.does("touch /x /etc/x /rw/x /dev/x -- mount /").run().ok();

@@ -5,7 +5,7 @@ use crate::bail;
 use crate::cli::{DeleteOptions, Global};
 use crate::error::{Context, Kind, Result};
 use crate::lifecycle;
-use crate::state::{Container, Status, Store};
+use crate::state::{Container, State, Status, Store};
 use libc::SIGKILL;
 
 /// Runs `delete`.
@@ -36,7 +36,9 @@ pub fn run(global: &Global, options: &DeleteOptions) -> Result<i32> {
 fn kill_and_wait(container: &Container) -> Result<()> {
     let name = || format!("kill container {:?}", container.id().as_str());
     // All at once, where the kernel can: what is killed one by one may fork meanwhile.
-    seams::signal_all(container, SIGKILL).with_context(name)?;
+    if !container.state().is_ok_and(State::may_share_cgroup) {
+        seams::signal_all(container, SIGKILL).with_context(name)?;
+    }
     // The v1 freezer holds back even SIGKILL.
     if seams::is_frozen(container) {
         seams::thaw(container).with_context(name)?;

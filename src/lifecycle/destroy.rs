@@ -15,6 +15,8 @@ use crate::state::{Container, State};
 
 /// How long killed processes may take to be gone: one in uninterruptible sleep on a dead disk may take for ever.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long those of a pid namespace whose init has ended may take.
+const MOMENT: Duration = Duration::from_secs(2);
 
 /// Kills what is left in a cgroup, waits until it is empty, and removes it.
 pub fn remove_cgroup(manager: &Manager) -> Result<()> {
@@ -65,6 +67,11 @@ pub fn destroy(container: Container) -> Result<()> {
             // The cgroup may have been found in use by others, who must not be killed.
             manager.wait_empty(PATIENCE)?;
             manager.delete()?;
+        } else if state.may_share_cgroup() {
+            match manager.wait_empty(MOMENT)? {
+                true => manager.delete()?,
+                false => log::warn("the cgroup stays: processes of others are in it"),
+            }
         } else {
             remove_cgroup(&manager)?;
         }

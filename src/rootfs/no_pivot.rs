@@ -24,8 +24,10 @@ pub fn enter(root: &Root) -> Result<()> {
     // As the table has it: root.path may lead through symlinks, and through directories that this process may not search.
     let own = std::fs::read_link(format!("/proc/self/fd/{}", root.as_fd().as_raw_fd()))
         .context("find the rootfs")?;
+    // A root.path of `/` is over the old one already. Paths begin below it, with the old one.
+    let over = own == Path::new("/");
     let mounts: Vec<_> =
-        table.lines().filter_map(Mounted::parse).filter(|mount| !mount.is_below(&own)).collect();
+        table.lines().filter_map(Mounted::parse).filter(|mount| over || !mount.is_below(&own)).collect();
     // Neither unmounting nor the root's new place may be propagated to the host.
     for mount in mounts.iter().filter(|mount| mount.shared) {
         if let Ok(fd) = open(&mount.point) {
@@ -36,7 +38,9 @@ pub fn enter(root: &Root) -> Result<()> {
     for mount in mounts.iter().filter(full) {
         hide(&mount.point).with_context(|| format!("hide {} of the host", mount.point))?;
     }
-    attach(root.as_fd(), top.as_fd()).context("move the root over /")?;
+    if !over {
+        attach(root.as_fd(), top.as_fd()).context("move the root over /")?;
+    }
     rustix::process::fchdir(root).context("chdir to the rootfs")?;
     rustix::process::chroot(".").context("chroot to the rootfs")
 }

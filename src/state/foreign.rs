@@ -7,7 +7,7 @@
 use super::State;
 use crate::cgroup::{Record, Unit};
 use crate::error::{Error, Kind, Result};
-use rustix::fs::{AtFlags, fstat, statat};
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, fstat, statat, statx};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::{RawValue, to_raw_value};
@@ -110,6 +110,7 @@ pub(super) fn read(bytes: &[u8], dir: BorrowedFd<'_>) -> Result<Option<State>> {
         (Some(_), _) => {
             let runc: Runc = serde_json::from_slice(bytes).map_err(unreadable)?;
             let owner = fstat(dir).map_or(0, |stat| stat.st_uid);
+            runc.check_cgroups()?;
             runc.state(owner).map(Some)
         }
         (None, Some(_)) => Err(refused("youki")),
@@ -143,9 +144,27 @@ impl State {
         let own = self.made_by.map_or(Ok(()), |runtime| Err(refused(runtime)));
         own.map_err(|e| e.context(format!("container {:?}", self.id)))
     }
+
+    /// Whether others may be in its cgroup, who are not to be killed with it: runc before 1.2 lets containers share one. The
+    /// processes of this one end with the first of its pid namespace.
+    pub fn may_share_cgroup(&self) -> bool {
+        self.made_by.is_some() && self.has_own_pid_namespace()
+    }
 }
 
 impl Runc {
+    /// runc takes `cgroupsPath: "/"` at its word. All processes of the machine are no container's, to be signalled or killed.
+    fn check_cgroups(&self) -> Result<()> {
+        let whole = |path: &&String| {
+            statx(CWD, path.as_str(), AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty())
+                .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+        };
+        match self.cgroup_paths.iter().flat_map(BTreeMap::values).find(whole) {
+            Some(path) => Err(refused("runc").context(format!("its cgroup is all of {path}"))),
+            None => Ok(()),
+        }
+    }
+
     fn state(self, owner: u32) -> Result<State> {
         let labels = self.config.labels.as_deref().unwrap_or_default();
         let labels: BTreeMap<&str, &str> = labels.iter().filter_map(|label| label.split_once('=')).collect();
@@ -261,6 +280,13 @@ mod tests {
         assert_eq!(spec["hooks"]["poststop"], json!([{"path": "/x", "env": ["A=1"], "timeout": 2}]));
         let refused = state.check_own().unwrap_err();
         assert_eq!(refused.to_string(), "container \"c1\": it was made by runc: use runc with it");
+    }
+
+    #[test]
+    fn a_container_whose_cgroup_is_a_whole_hierarchy_is_refused() {
+        let refused = of(&STATE.replace("/sys/fs/cgroup/system.slice/runc-c1.scope", "/proc")).unwrap_err();
+        assert_eq!(refused.kind(), Kind::Unsupported);
+        assert_eq!(refused.to_string(), "its cgroup is all of /proc: it was made by runc: use runc with it");
     }
 
     #[test]
