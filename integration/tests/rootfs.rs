@@ -336,6 +336,8 @@ fn mounts_around(b: &Bundle, verb: &str) -> (String, String) {
 
 #[test]
 fn where_all_is_shared_the_host_loses_and_gains_no_mount() {
+    // A mount of another test is gone from every mount namespace once its folder is removed.
+    let _alone = exclusive();
     for propagation in ["", "shared", "rshared", "slave", "rslave", "private"] {
         let b = Bundle::new().set("/linux/rootfsPropagation", json!(propagation)).does("umask");
         let (before, after) = mounts_around(&b, "run");
