@@ -80,7 +80,7 @@ pub fn is_among(peers: &str) -> bool {
 }
 
 /// Once: the sandbox of `integration/run` is there, orphans of the runtime become our children (as an
-/// engine's shim arranges it), and the umask is known.
+/// engine's shim arranges it), the umask is known, and no signal is ignored, as a shell's `&` and nohup do: runc hands that on.
 ///
 /// A runtime under test deletes and kills as root, and tests make it fail on purpose; a wrong one has
 /// emptied a developer's /tmp. So nothing runs where it could do harm.
@@ -95,10 +95,13 @@ pub(crate) fn prepare_process() {
         let in_systemd = has_systemd() && parent_of(shell) == Some(1);
         let alone = shell == 1 || in_systemd || Path::new("/vm/command").exists();
         assert!(sheltered && alone, "not in the sandbox of integration/run: nothing is run");
-        // SAFETY: two system calls that touch no memory.
+        // SAFETY: system calls that touch no memory of ours, and no handler is set.
         unsafe {
             libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
             libc::umask(0o022);
+            for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP] {
+                libc::signal(signal, libc::SIG_DFL);
+            }
         }
     });
 }

@@ -727,7 +727,9 @@ fn weights_divide_a_disk() {
         for c in &all {
             update_by(c, json!({"blockIO": {"weightDevice": [disk.limit("weight", 500)]}})).ok();
         }
-        let then = turns.map(ratio).find(|got| (0.6..1.7).contains(got));
-        assert!(then.is_some(), "never near 1 to 1");
+        peer_may_differ("runc", "updates only the weight of all disks", || {
+            let then = turns.map(ratio).find(|got| (0.6..1.7).contains(got));
+            assert!(then.is_some(), "never near 1 to 1");
+        });
     });
 }

@@ -353,7 +353,11 @@ fn mounts_around(b: &Bundle, verb: &str) -> (String, String) {
 
 #[test]
 fn where_all_is_shared_the_host_loses_and_gains_no_mount() {
+<<<<<<< HEAD
     // A mount of another test's goes from the copy, too, when its mount point is removed.
+=======
+    // A mount of another test is gone from every mount namespace once its folder is removed.
+>>>>>>> compare
     let _alone = exclusive();
     for propagation in ["", "shared", "rshared", "slave", "rslave", "private"] {
         let b = Bundle::new().set("/linux/rootfsPropagation", json!(propagation)).does("umask");

@@ -23,10 +23,8 @@ fn unreaped(cmd: Cmd) -> Cmd {
 
 #[test]
 fn a_signal_ends_a_created_container() {
-    // A test's caller may ignore INT, as a shell does behind `&`, and newer runcs go on ignoring it.
-    let runcs = if is_among("runc>=1.2") { 1 } else { 3 };
     peer_differs("crun", "the first process of a pid namespace is deaf to them", || {
-        for (signal, number) in ENDING.iter().take(if peer() == Peer::Tare { 6 } else { runcs }) {
+        for (signal, number) in ENDING.iter().take(if peer() == Peer::Tare { 6 } else { 3 }) {
             let c = Bundle::new().does("print never").create();
             c.kill(signal).ok();
             let code = c.wait();
