@@ -75,22 +75,13 @@ fn a_recursive_bind_of_the_hosts_root_shows_the_host() {
             let b = shape.bundle.no_mount("/host").bind("/", "/host", options);
             shape.bundle =
                 b.does(&format!("read {marker} -- exists /host/payload /host/usr /host/proc/self"));
-<<<<<<< HEAD
             let test = || {
                 let out = run(&shape);
-=======
-            let out = run(&shape);
-            let test = || {
->>>>>>> compare
                 assert_eq!(out.json(), "of the host", "{}, {options}", shape.name);
                 assert_eq!(out.json_line(1), json!([false, true, true]), "{}, {options}", shape.name);
             };
             match shape.name.contains("user") {
-<<<<<<< HEAD
                 true => peer_may_differ("crun", "binds what it may not look into", test),
-=======
-                true => peer_differs("crun<1.21", "binds what is on the root alone, nothing below", test),
->>>>>>> compare
                 false => test(),
             }
         }
@@ -107,11 +98,7 @@ fn a_bind_of_a_path_in_the_rootfs_shows_what_an_earlier_mount_has_put_there() {
         shape.bundle = b.does("read /again/marker -- read /file");
         let test = || assert_eq!(run(&shape).answers(), ["of the host", "of the host"], "{}", shape.name);
         match shape.name.contains("user") {
-<<<<<<< HEAD
             true => peer_differs("runc<1.2 crun", "open all sources beforehand", test),
-=======
-            true => peer_differs("runc<1.2 crun", "opens all sources beforehand", test),
->>>>>>> compare
             false => test(),
         }
     }
@@ -134,11 +121,7 @@ fn a_bind_of_a_path_in_the_rootfs_that_only_an_earlier_mount_has() {
 
 #[test]
 fn below_a_folder_that_the_containers_root_may_not_enter() {
-<<<<<<< HEAD
     peer_differs("runc", "reaches the root by its path", || {
-=======
-    peer_differs("runc crun>=1.21", "reach the root by its path", || {
->>>>>>> compare
         for read_only in [false, true] {
             let host = Host::new();
             let b = Bundle::new().userns().set("/root/readonly", json!(read_only));
@@ -239,18 +222,10 @@ fn is_mounted(path: &Path) -> bool {
     text.lines().any(|line| line.split(' ').nth(4) == path.to_str())
 }
 
-<<<<<<< HEAD
 /// For peers the mount that the root is on is private before the sources are bound.
 fn peers_differ_where(same_mount: bool, test: impl FnOnce()) {
     match same_mount {
         true => peer_may_differ("runc crun", "make the mount of the root private first", test),
-=======
-/// For peers the mount that the root is on is private before the sources are bound. For a user namespace crun opens them before.
-fn peers_differ_where(same_mount: bool, user: bool, test: impl FnOnce()) {
-    let peers = if user { "runc" } else { "runc crun" };
-    match same_mount {
-        true => peer_differs(peers, "make the mount of the root private first", test),
->>>>>>> compare
         false => test(),
     }
 }
@@ -258,11 +233,7 @@ fn peers_differ_where(same_mount: bool, user: bool, test: impl FnOnce()) {
 #[test]
 fn a_shared_bind_stays_in_the_hosts_peer_group_in_both_directions() {
     for (same_mount, flags) in [(false, ""), (false, "--no-pivot"), (true, ""), (true, "--no-pivot")] {
-<<<<<<< HEAD
         peers_differ_where(same_mount, || {
-=======
-        peers_differ_where(same_mount, false, || {
->>>>>>> compare
             let b = Bundle::new().cap("SYS_ADMIN").set("/linux/rootfsPropagation", json!("rshared"));
             let disk = shared_disk(&b);
             let b = if same_mount { move_root(b, &disk.join("rootfs")) } else { b };
@@ -286,11 +257,7 @@ fn a_shared_bind_stays_in_the_hosts_peer_group_in_both_directions() {
 fn mounts_of_the_host_arrive_in_shared_and_slave_binds() {
     for (same_mount, user) in [(false, false), (true, false), (false, true), (true, true)] {
         for option in ["rshared", "rslave", "shared", "slave"] {
-<<<<<<< HEAD
             peers_differ_where(same_mount, || {
-=======
-            peers_differ_where(same_mount, user, || {
->>>>>>> compare
                 let b = if user { Bundle::new().userns() } else { Bundle::new() };
                 let b = b.set("/linux/rootfsPropagation", json!("rshared"));
                 let disk = shared_disk(&b);
