@@ -5,7 +5,10 @@
 //! ─────────────────────────────────              ───────                       ─────────────────────────────────────
 //! opens the namespaces to join, compiles
 //!   the filter, makes the cgroup and the gate
-//! clone3(new namespaces, INTO_CGROUP) ─────────▶ enters its v1 cgroups
+//! clone3(new namespaces, INTO_CGROUP) ─────────▶ dies with the parent from here,
+//!                                                closes what it does not need,
+//!                                                overwrites its arguments,
+//!                                                enters its v1 cgroups
 //! has systemd make the cgroup  ◀── NeedCgroup ── (where it is systemd's)
 //!                                                joins namespaces, or has
 //! writes the id maps          ◀── NeedIdMap ──── the maps and offsets of
@@ -22,11 +25,13 @@
 //! passes the terminal on      ◀── Console ──────────────────────────────────── terminal
 //! prestart, createRuntime     ◀── NeedRuntimeHooks ─────────────────────────── createContainer hooks
 //!                                                                              pivot_root, sysctl, read-only, masked
-//!                                                                              ids, capabilities, labels, cwd, $PATH
+//!                                                                              labels; closes all but the channel and the gate
+//!                                                                              cwd, ids, capabilities, $PATH
 //! raises limits               ◀── NeedRlimits ─────────────────────────────── rlimits
+//!                                                                              create: filter, last capabilities
 //!                             ◀── Ready ──────────────────────────────────────
 //! create: commits, Done ─────────────────────────────────────────────────────▶ create: waits at the gate for `start`
-//!                                                                              filter, last capabilities,
+//!                                                                              run, exec: filter, last capabilities
 //!                                                                              startContainer hooks, execve
 //! run: the end of the stream tells that the exec has happened
 //! ```
