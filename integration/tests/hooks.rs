@@ -385,7 +385,8 @@ fn a_poststop_hook_runs_though_the_bundle_is_gone() {
     c.wait();
     c.until_status("stopped");
     fs::rename(c.path(), c.outside().join("away")).unwrap();
-    c.call("delete").ok();
+    let out = c.call("delete");
+    peer_may_differ("crun", "a hook that has ended before it reads ends it by SIGPIPE", || drop(out.ok()));
     peer_differs("crun", "it does not", || assert!(done.exists()));
 }
 

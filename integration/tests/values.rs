@@ -205,7 +205,8 @@ fn the_poststop_hook_is_found_however_its_key_is_written() {
     let out = with_text(&b, "create", |text| text.replace("\"poststop\"", "\"poststo\\u0070\"")).ok();
     let c = Container::created(b, out);
     c.call("start").ok();
-    c.call("delete --force").ok();
+    let out = c.call("delete --force");
+    peer_may_differ("crun", "a hook that has ended before it reads ends it by SIGPIPE", || drop(out.ok()));
     assert!(file.exists());
 }
 
