@@ -313,8 +313,8 @@ fn an_init_that_waits_for_start_has_the_final_rights() {
         for name in ["CapBnd", "CapInh", "NoNewPrivs", "Uid", "Gid", "Groups"] {
             assert_eq!(waiting[name], running[name], "{name}: {what}");
         }
-        // With no_new_privs a filter may be loaded at any time: runc does so at last.
-        if seccomp && (!no_new_privileges || peer() == Peer::Tare) {
+        // With no_new_privs a filter takes no right, and is loaded at last.
+        if seccomp && !no_new_privileges {
             assert_eq!(waiting["Seccomp"], "2", "{what}");
         }
     }
@@ -342,6 +342,21 @@ fn a_filter_of_what_the_program_itself_needs_is_enough_to_start() {
             assert_eq!(c.wait(), TINY_CODE, "no new privileges: {no_new_privileges}");
             assert!(c.stdout().contains(WORD));
         });
+    }
+}
+
+#[test]
+fn a_filter_that_forbids_read_and_write_is_for_no_new_privileges() {
+    let filter = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls":
+        [{"names": ["read", "write"], "action": "SCMP_ACT_ERRNO"}]});
+    let b = Bundle::new().set("/linux/seccomp", filter).args(["/tiny"]);
+    tiny_program(&b.inside("/tiny"), WORD, None);
+    if tare_only("runc writes under its filter") {
+        let b = b.set("/process/noNewPrivileges", json!(false));
+        b.launch("create").run().fails().says("does that allow read and write?");
+        let c = b.set("/process/noNewPrivileges", json!(true)).create();
+        c.call("start").ok();
+        assert_eq!(c.wait(), TINY_CODE);
     }
 }
 

@@ -244,8 +244,13 @@ fn died(running: &mut Running, job: &Job<'_>) -> Error {
         },
         _ => "has gone".into(),
     };
-    let why =
-        if (job.oom_killed)() { " (out of memory: is linux.resources.memory.limit too low?)" } else { "" };
+    let why = if (job.oom_killed)() {
+        " (out of memory: is linux.resources.memory.limit too low?)"
+    } else if job.gate.is_some() && job.seccomp.is_some() {
+        " (init waits for start under linux.seccomp: does that allow read and write?)"
+    } else {
+        ""
+    };
     Error::new(Kind::System, format!("the container's init {how} while it was being created{why}"))
 }
 

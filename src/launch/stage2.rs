@@ -189,14 +189,13 @@ fn get_ready<'a>(
     if let Some(settled) = &settled {
         settled.pass_descriptors_on()?;
     }
-    // The listener of a filter that notifies is handed over while the container is being created. Any other filter is
-    // loaded as late as can be, so that it need not allow what is left.
-    let notifies = job.seccomp.is_some_and(|program| program.notify.is_some());
-    match &mut settled {
-        Some(settled) if job.gate.is_some() && !weakened("rights") || notifies => {
-            settled.give_up_rights(surroundings)?
-        }
-        _ => {}
+    let Some(ready) = &mut settled else { return Ok(settled) };
+    if job.seccomp.is_some_and(|program| program.notify.is_some()) {
+        // Its listener is handed over while the container is being created. Any other filter is loaded as late as can be,
+        // so that it need not allow what is left.
+        ready.give_up_rights(surroundings)?;
+    } else if job.gate.is_some() && !weakened("rights") {
+        ready.give_up_capabilities(surroundings)?;
     }
     Ok(settled)
 }

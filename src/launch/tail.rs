@@ -37,7 +37,8 @@ pub struct Settled<'a> {
     args: Strings,
     env: Strings,
     capabilities: Capabilities,
-    confined: bool,
+    capabilities_dropped: bool,
+    filter_loaded: bool,
 }
 
 /// Sets everything up to the exec.
@@ -116,23 +117,28 @@ pub fn settle<'a>(
         args: Strings::new(process.args.clone()),
         env: Strings::new(env),
         capabilities,
-        confined: false,
+        capabilities_dropped: false,
+        filter_loaded: false,
     })
 }
 
 impl Settled<'_> {
     /// Takes the last rights away, runs the startContainer hooks, and executes. Returns only to say what failed.
     pub fn execute(mut self, context: Surroundings<'_, '_>) -> Error {
-        match self.prepare(context) {
-            Err(e) => e,
-            Ok(()) => {
-                if let Some(gate) = &context.job.gate {
-                    gate.executing();
-                }
-                let errno = exec::execve(&self.path, &self.args, &self.env);
-                Error::os(errno, format!("exec {:?}", self.path.to_string_lossy()))
-            }
+        let executing = || context.job.gate.iter().for_each(crate::gate::Gate::executing);
+        let has_hooks = !context.job.plan.hooks.start_container.is_empty();
+        // Before a filter that may forbid write(2); but a hook may take long, and its end is not the exec.
+        if !has_hooks {
+            executing();
         }
+        if let Err(e) = self.prepare(context) {
+            return e;
+        }
+        if has_hooks {
+            executing();
+        }
+        let errno = exec::execve(&self.path, &self.args, &self.env);
+        Error::os(errno, format!("exec {:?}", self.path.to_string_lossy()))
     }
 
     /// Lets the program have what `--preserve-fds` and `LISTEN_FDS` name.
@@ -143,18 +149,31 @@ impl Settled<'_> {
         Ok(())
     }
 
-    /// The filter and the final capabilities, once. Loading a filter takes CAP_SYS_ADMIN, or no_new_privs: with that the
+    /// The filter and the final capabilities, each once. Loading a filter takes CAP_SYS_ADMIN, or no_new_privs: with that the
     /// capabilities go first, and the filter need not allow it.
     pub fn give_up_rights(&mut self, context: Surroundings<'_, '_>) -> Result<()> {
-        if std::mem::replace(&mut self.confined, true) {
-            return Ok(());
-        }
         if self.process.no_new_privileges {
-            caps::set_final(&self.capabilities)?;
+            self.drop_capabilities()?;
             self.load_filter(context)
         } else {
             self.load_filter(context)?;
-            caps::set_final(&self.capabilities)
+            self.drop_capabilities()
+        }
+    }
+
+    /// What init gives up before it waits for `start`: its capabilities, and with them the right to load a filter. With
+    /// no_new_privs that takes no right, and can wait, so that the filter need not allow what waiting takes.
+    pub fn give_up_capabilities(&mut self, context: Surroundings<'_, '_>) -> Result<()> {
+        match self.process.no_new_privileges {
+            true => self.drop_capabilities(),
+            false => self.give_up_rights(context),
+        }
+    }
+
+    fn drop_capabilities(&mut self) -> Result<()> {
+        match std::mem::replace(&mut self.capabilities_dropped, true) {
+            true => Ok(()),
+            false => caps::set_final(&self.capabilities),
         }
     }
 
@@ -171,8 +190,11 @@ impl Settled<'_> {
         Ok(())
     }
 
-    fn load_filter(&self, context: Surroundings<'_, '_>) -> Result<()> {
+    fn load_filter(&mut self, context: Surroundings<'_, '_>) -> Result<()> {
         let Some(program) = context.job.seccomp else { return Ok(()) };
+        if std::mem::replace(&mut self.filter_loaded, true) {
+            return Ok(());
+        }
         let listener = seccomp::install(&program.filter, program.flags)
             .context("linux.seccomp: load the seccomp filter")?;
         if let Some(listener) = listener {
