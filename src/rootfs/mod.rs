@@ -321,11 +321,6 @@ impl<'a> Prepared<'a> {
         Pty::open(devpts.as_fd())
     }
 
-    /// Opens a path in the rootfs, before it is `/`.
-    pub fn open(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
-        self.root.open(path, flags)
-    }
-
     /// Makes the rootfs this process's root and forgets the old one.
     pub fn enter(self) -> Result<Entered<'a>> {
         let Prepared { plan, root, proc, devpts, hide, last } = self;
@@ -382,11 +377,6 @@ impl Entered<'_> {
             mount_setattr(self.root.as_fd(), false, readonly).context("make the root read-only")?;
         }
         Ok(())
-    }
-
-    /// Opens a path in the container.
-    pub fn open(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
-        self.root.open(path, flags)
     }
 }
 
