@@ -33,9 +33,10 @@ register() {
 client() { $docker run --rm --net host -e HOME=/tmp -v "$work/package:/package" -v "$work/consumer:/consumer" -w "/$1" verdaccio "${@:2}"; }
 publish() { package "$1"; client package npm publish; }
 install_it() { rm -rf consumer/node_modules; client consumer npm install --no-package-lock "by-six@$1" && client consumer node -p 'require("by-six")(7)'; }
-# How many hundredths of a second of CPU time a busy loop gets in two seconds; and memory that only grows.
+# How many hundredths of a second of CPU time a busy loop gets in two seconds; and memory that only grows: by a
+# process that the kernel kills first, since else it takes the largest of the cgroup, which the registry may be.
 busy='const end = Date.now() + 2000, start = process.cpuUsage(); while (Date.now() < end); const used = process.cpuUsage(start); console.log("cpu", Math.round((used.user + used.system) / 1e4), "of 200")'
-grown='const all = []; for (let n = 0; n < 40; n++) all.push(Buffer.alloc(16 << 20, 1)); console.log("grown")'
+grown='require("fs").writeFileSync("/proc/self/oom_score_adj", "1000"); const all = []; for (let n = 0; n < 40; n++) all.push(Buffer.alloc(16 << 20, 1)); console.log("grown")'
 export -f package answers register client publish install_it
 export work
 
